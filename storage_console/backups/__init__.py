@@ -1,0 +1,1 @@
+"""Backups: what is stored, what is proven, how to get it back."""

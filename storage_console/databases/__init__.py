@@ -1,0 +1,1 @@
+"""Databases: what lies on the providers, one page for all and one for each."""

@@ -1,0 +1,1 @@
+"""Jobs: long work, live, each at its own address."""

@@ -1,0 +1,1 @@
+"""What pages are built from: tables, forms, confirmations, feedback, small charts."""

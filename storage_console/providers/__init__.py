@@ -1,0 +1,1 @@
+"""Providers: the engines the console reaches, their tests, the private local servers."""

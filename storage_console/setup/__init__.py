@@ -1,0 +1,1 @@
+"""The first minute: the administrator made from the one-time link."""

@@ -1,0 +1,54 @@
+"""The navigation as data: one line per page."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A page in the menu; `keys` are other words people look for."""
+
+    label: str
+    href: str
+    icon: str
+    group: str
+    words: str = ""
+
+
+MENU = (
+    Entry("Dashboard", "/", "layout-dashboard", "", "overview home start"),
+    Entry("Providers", "/providers", "server", "Storage", "engines servers postgresql mongodb sqlite"),
+    Entry("Databases", "/databases", "database", "Storage", "schemas collections tables"),
+    Entry("Tenants", "/tenants", "building-2", "Storage", "customers organisations namespaces"),
+    Entry("Backups", "/backups", "archive", "Protection", "restore proof recovery points"),
+    Entry("Jobs", "/jobs", "list-checks", "Operation", "work progress running queue tasks"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """Something the palette offers: a page, or an action by its `verb`."""
+
+    label: str
+    kind: str
+    icon: str
+    href: str = ""
+    verb: str = ""
+    words: str = ""
+
+
+COMMANDS = (
+    *(Command(e.label, "Go to", e.icon, href=e.href, words=e.words) for e in MENU),
+    Command("Switch light and dark", "Action", "sun-moon", verb="theme", words="color mode appearance night"),
+    Command("Switch row density", "Action", "rows-3", verb="density", words="compact comfortable rows"),
+    Command("Sign out", "Action", "log-out", verb="out", words="leave logout exit"),
+)
+
+
+def matching(text: str) -> list[int]:
+    """Positions in COMMANDS whose words contain every word typed."""
+    typed = text.lower().split()
+    return [
+        position
+        for position, command in enumerate(COMMANDS)
+        if all(word in f"{command.label} {command.kind} {command.words}".lower() for word in typed)
+    ]

@@ -1,0 +1,78 @@
+"""The Reflex app: the pages, the core's doors and the guard around both, as one ASGI application."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any, cast
+
+import reflex as rx
+
+from storage_console import core
+from storage_console.backups import one_page as backup_page
+from storage_console.backups import page as backups_page
+from storage_console.databases import one_page as database_page
+from storage_console.databases import page as databases_page
+from storage_console.jobs import one_page as job_page
+from storage_console.jobs import page as jobs_page
+from storage_console.login import page as login_page
+from storage_console.overview import page as overview_page
+from storage_console.parts.export import exports
+from storage_console.providers import page as providers_page
+from storage_console.security import App, Doors, Outer, Trust, trust_of
+from storage_console.session import AuthMiddleware, on_error, redact_logs
+from storage_console.setup import page as setup_page
+from storage_console.tenants import page as tenants_page
+
+PAGES = (
+    overview_page,
+    login_page,
+    setup_page,
+    providers_page,
+    tenants_page,
+    databases_page,
+    database_page,
+    backups_page,
+    backup_page,
+    jobs_page,
+    job_page,
+)  # fmt: skip  # importing them registers their routes
+
+_api: list[App] = []
+_trust = [Trust()]
+
+
+@contextlib.asynccontextmanager
+async def _resources() -> AsyncIterator[None]:
+    # Late, like the core itself: compiling the pages needs none of it.
+    from storage_core.api.app import create_app
+    from storage_core.bootstrap import OPERATIONS
+
+    async with core.opened() as opened:
+        _trust.append(trust_of(opened.settings))
+        redact_logs()
+        api = create_app(core.core, OPERATIONS)
+        async with api.router.lifespan_context(api):
+            _api.append(api)
+            try:
+                yield
+            finally:
+                _api.remove(api)
+
+
+def _guarded(inner: App) -> App:
+    return Outer(Doors(inner, lambda: _api[-1] if _api else None, exports()), lambda: _trust[-1])
+
+
+app = rx.App(
+    head_components=[
+        rx.el.link(rel="icon", href="/favicon.svg", type="image/svg+xml"),
+        rx.el.meta(name="color-scheme", content="light dark"),
+    ],
+    stylesheets=["/console.css", "/pages.css"],
+    html_lang="en",
+    toaster=rx.toast.provider(position="bottom-right", close_button=True, rich_colors=False),
+    api_transformer=_guarded,
+    backend_exception_handler=cast("Any", on_error),  # answers an Event, which Reflex sends like an EventSpec
+)
+app.app_wraps.pop((5, "Overlay"), None)  # the frame has a banner of its own for a lost connection
+app.add_middleware(AuthMiddleware())
+app.register_lifespan_task(_resources)

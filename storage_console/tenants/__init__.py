@@ -1,0 +1,1 @@
+"""Tenants: whose data it is, what they use, who is let in."""

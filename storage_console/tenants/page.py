@@ -1,0 +1,143 @@
+"""The tenants page."""
+
+from typing import Any
+
+import reflex as rx
+
+from storage_console.parts.confirm import confirm
+from storage_console.parts.details import choice, facts
+from storage_console.parts.feedback import (
+    ago,
+    button,
+    empty,
+    gated,
+    link_button,
+    mono,
+    note,
+    problem,
+    skeleton,
+    status_pill,
+)
+from storage_console.parts.form import dialog_form, field
+from storage_console.parts.table import Column, table
+from storage_console.shell.layout import page
+from storage_console.tenants.state import EditTenant, NewTenant, Tenants
+
+#: States as Vars: Reflex makes them of the class's fields, which type checkers cannot see.
+S: Any = Tenants
+NEW: Any = NewTenant
+EDIT: Any = EditTenant
+
+
+@rx.page(route="/tenants", title="Tenants · Storage Console", on_load=[S.load, S.live])
+def tenants() -> rx.Component:
+    """The page."""
+    return page(
+        "Tenants",
+        table(
+            S,
+            _columns(),
+            blank=empty(
+                "building-2",
+                "No tenants yet",
+                "A tenant is whose data it is. Its databases, backups and keys are kept apart from everybody else's.",
+                _new(),
+            ),
+            actions=[_new()],
+            menu=_menu,
+            export="tenants",
+        ),
+        _usage(),
+        dialog_form(
+            NEW,
+            "New tenant",
+            "Create tenant",
+            field(NEW, "name", "Name", hint="a-z, 0-9, _ and -. Used in scopes and headers; it never changes.",
+                  auto_focus=True, required=True, max_length=48, placeholder="acme"),
+            field(NEW, "title", "Title", hint="What people read; the name, if empty.", placeholder="Acme Corporation"),
+            about="Whose data it is. Isolation follows from it.",
+        ),
+        dialog_form(
+            EDIT,
+            "Edit tenant",
+            "Save",
+            field(EDIT, "title", "Title", default_value=EDIT.title, key=EDIT.name, required=True, auto_focus=True),
+            about="What people read. The name in scopes and headers stays.",
+        ),
+        confirm(S),
+        lead="Whose data it is.",
+    )  # fmt: skip
+
+
+def _new() -> rx.Component:
+    return gated("tenant.admin", button("New tenant", look="primary", icon="plus", on_click=NEW.form_show))
+
+
+def _columns() -> list[Column]:
+    def name(row: Any) -> rx.Component:
+        return rx.el.button(
+            mono(row.name), type="button", class_name="sc-row-button", on_click=S.look(row.id)
+        )
+
+    def status(row: Any) -> rx.Component:
+        return rx.el.span(status_pill(status=row.status), title=row.reason)
+
+    def databases(row: Any) -> rx.Component:
+        return rx.el.span(row.databases, class_name="sc-num")
+
+    return [
+        Column("name", "Name", name, sort="name", fixed=True),
+        Column("title", "Title", lambda r: rx.el.span(r.title), sort="title"),
+        Column("status", "Status", status, sort="status"),
+        Column("databases", "Databases", databases, align="end"),
+        Column("created", "Created", lambda r: ago(at=r.created), sort="created_at"),
+    ]
+
+
+def _menu(row: Any) -> list[rx.Component]:
+    over = row.status == "deleted"
+    return [
+        choice("Usage", "status.read", "gauge", S.look(row.id)),
+        choice("Edit title", "tenant.update", "pencil", EDIT.edit(row.id), disabled=over),
+        rx.cond(
+            row.status == "suspended",
+            choice("Resume", "tenant.admin", "play", S.resume(row.id)),
+            choice("Suspend", "tenant.danger", "pause", S.ask_suspend(row.id), disabled=over),
+        ),
+        rx.menu.separator(),
+        choice("Delete", "tenant.danger", "trash-2", S.ask_delete(row.id), danger=True, disabled=over),
+    ]
+
+
+def _usage() -> rx.Component:
+    used = rx.fragment(
+        facts(
+            ("Databases", S.usage.databases),
+            ("On the engines", S.usage.live),
+            ("Backups", S.usage.backups),
+            ("Stored backups", S.usage.stored),
+        ),
+        rx.cond(
+            S.usage.unmeasured != "",
+            note("Not measured, their engine did not answer: " + S.usage.unmeasured, "warn", "triangle-alert"),
+            rx.fragment(),
+        ),
+    )  # fmt: skip
+    body = rx.cond(
+        S.look_busy, skeleton(3), rx.cond(S.look_problem.code != "", problem(S.look_problem), used)
+    )
+    return rx.dialog.root(
+        rx.dialog.content(
+            rx.dialog.title(S.look_title),
+            rx.dialog.description(mono(S.look_name)),
+            rx.el.div(body, aria_busy=S.look_busy, aria_live="polite", class_name="sc-dialog-body"),
+            rx.el.div(
+                link_button("All databases", "/databases"),
+                button("Close", look="primary", on_click=S.look_toggle(False)),
+                class_name="sc-actions",
+            ),
+            class_name="sc-dialog",
+        ),
+        open=S.look_open,
+        on_open_change=S.look_toggle,
+    )

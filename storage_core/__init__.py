@@ -1,0 +1,1 @@
+"""Multi-tenant storage: one core behind the console, the REST API, the command line and the SDK."""

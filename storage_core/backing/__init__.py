@@ -1,0 +1,1 @@
+"""Adapters that serve the product itself: artifacts, archive, keys, queue, bus, private servers."""

@@ -1,0 +1,334 @@
+"""Opens the core: the one module that names concrete classes."""
+
+import asyncio
+import fcntl
+import os
+import secrets
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import make_url
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from .backing.archive import SealedArchive
+from .backing.artifacts import store_from_url
+from .backing.bus import OutboxBus
+from .backing.passwords import Argon2Passwords
+from .backing.queue import DbosQueue, DbosWorker, jobs_engine, migrate_jobs
+from .backing.servers.servers import LocalServers
+from .backing.vault import EnvelopeVault, read_master_key
+from .catalog.catalog import SqlCatalog, open_engine
+from .catalog.migrate import migrate as migrate_catalog
+from .catalog.migrate import newest_file, versions
+from .domain.errors import StorageError
+from .domain.provider import EngineKind
+from .ports.bus import Bus
+from .providers.directory import EngineDirectory
+from .providers.registry import builder
+from .services.audits import Audits
+from .services.backups import Backups
+from .services.databases import Databases
+from .services.declared import OPERATIONS
+from .services.engines import PrivateEngines
+from .services.jobs import Jobs
+from .services.kernel import Kernel, Service
+from .services.monitor import Monitor
+from .services.operation import Operation, operations_of
+from .services.providers import Providers
+from .services.reconcile import Reconciler
+from .services.runner import JobRunner
+from .services.sign_in import SignIn
+from .services.tenants import Tenants
+from .services.users import Sessions, Tokens, Users
+from .settings import Settings, prepare_home
+from .telemetry import log
+
+BUS_SECONDS = 0.2
+#: Where the catalog itself tells of news, reading every so often is only the safety net.
+NET_SECONDS = 2.0
+RECONCILE_SECONDS = 60
+PROBE_SECONDS = 30
+WORKER_JOBS = 2
+
+__all__ = [
+    "OPERATIONS",
+    "Core",
+    "Registry",
+    "WorkerLock",
+    "migrate",
+    "open_core",
+    "open_worker",
+    "setup_link",
+]
+
+Registry = Mapping[str, tuple[Operation, Callable[..., Awaitable[Any]]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """Everything that is open: the services by noun, who is asking, the bus."""
+
+    settings: Settings
+    kernel: Kernel
+    auth: SignIn
+    bus: Bus
+    tenants: Tenants
+    providers: Providers
+    databases: Databases
+    backups: Backups
+    jobs: Jobs
+    users: Users
+    tokens: Tokens
+    sessions: Sessions
+    audit: Audits
+    engines: PrivateEngines
+    operations: Registry
+
+    def correlation(self) -> str:
+        return self.kernel.new_id()
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def new_id() -> str:
+    return str(uuid.uuid4())
+
+
+def new_token() -> str:
+    return secrets.token_urlsafe(32)
+
+
+async def migrate(settings: Settings) -> None:
+    """Make the home and bring catalog and job store to this version; before any other process opens them."""
+    prepare_home(settings)
+    note = settings.home / "migrated"
+    engine = open_engine(settings.catalog)
+    try:
+        if settings.jobs == settings.catalog and await _current(engine) == _noted(note):
+            return
+        await migrate_catalog(engine)
+        await asyncio.to_thread(migrate_jobs, settings.jobs)
+        note.write_text(await _current(engine) or "", "utf-8")
+    finally:
+        await engine.dispose()
+
+
+async def _current(engine: AsyncEngine) -> str | None:
+    """What the database is at, if that is this version's catalog; none when there is something to do."""
+    revision, jobs = await versions(engine)
+    return f"{revision} {jobs} {version('dbos')}" if revision == newest_file() else None
+
+
+def _noted(note: Path) -> str:
+    """What the last migration brought it to; DBOS cannot be asked without loading it."""
+    try:
+        return note.read_text("utf-8")
+    except OSError:
+        return ""
+
+
+async def setup_link(settings: Settings) -> str | None:
+    """The one-time address that creates the first SuperAdmin, none when there are users."""
+    async with open_core(settings) as core:
+        token = await core.auth.setup_token()
+    return None if token is None else f"{settings.address}/setup?token={token}"
+
+
+@asynccontextmanager
+async def open_core(settings: Settings) -> AsyncIterator[Core]:
+    """Open the catalog, the vault and the services; WrongKey when the master key is not this catalog's."""
+    prepare_home(settings)
+    async with _Opening(settings) as core:
+        yield core
+
+
+class _Opening:
+    """Opens in order, closes in reverse, whatever happens in between."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._jobs = jobs_engine(settings.jobs, 5)
+        self._queue = DbosQueue(self._jobs)
+        engine = open_engine(settings.catalog)
+        shared = make_url(settings.jobs) == make_url(settings.catalog)
+        self._catalog = SqlCatalog(engine, self._queue, utc_now, shared=shared)
+        self._engines = EngineDirectory(
+            builder({EngineKind.POSTGRESQL: {"bin_dir": settings.pg_bin}}), time.monotonic
+        )
+        listens = make_url(settings.catalog).get_backend_name() == "postgresql"
+        seconds, news = (NET_SECONDS, self._catalog.news) if listens else (BUS_SECONDS, None)
+        self._bus = OutboxBus(self._catalog.events, self._catalog.last_event, seconds, news)
+
+    async def __aenter__(self) -> Core:
+        try:
+            return await self._open()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _open(self) -> Core:
+        settings = self._settings
+        given = settings.master_key.get_secret_value() if settings.master_key else None
+        first = await self._catalog.keys.primary(None) is None
+        master = await asyncio.to_thread(
+            read_master_key, given, settings.master_key_file, settings.home, first=first
+        )
+        vault = EnvelopeVault(master, self._catalog.keys, utc_now, new_id)
+        await vault.unlock()
+        kernel = Kernel(
+            catalog=self._catalog,
+            vault=vault,
+            engines=self._engines,
+            servers=LocalServers(settings.home),
+            artifacts=store_from_url(settings.artifacts),
+            archive=SealedArchive(),
+            queue=self._queue,
+            passwords=Argon2Passwords(),
+            now=utc_now,
+            new_id=new_id,
+            new_token=new_token,
+            home=settings.home,
+        )
+        await self._bus.start()
+        core = _core(settings, kernel, self._bus)
+        if settings.admin_password is not None:
+            await core.auth.ensure_admin(settings.admin_password.get_secret_value())
+        return core
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        await self._bus.close()
+        await self._engines.close()
+        await self._queue.close()
+        await self._catalog.close()
+        await asyncio.to_thread(self._jobs.dispose)
+
+
+def _core(settings: Settings, kernel: Kernel, bus: Bus) -> Core:
+    registry: dict[str, tuple[Operation, Callable[..., Awaitable[Any]]]] = {}
+    databases = Databases(kernel)
+    core = Core(
+        settings,
+        kernel,
+        SignIn(kernel),
+        bus,
+        tenants=Tenants(kernel),
+        providers=Providers(kernel),
+        databases=databases,
+        backups=Backups(kernel, databases),
+        jobs=Jobs(kernel, lambda: registry),
+        users=Users(kernel),
+        tokens=Tokens(kernel),
+        sessions=Sessions(kernel),
+        audit=Audits(kernel),
+        engines=PrivateEngines(kernel),
+        operations=registry,
+    )
+    for name in Core.__dataclass_fields__:
+        part = getattr(core, name)
+        if isinstance(part, Service):
+            registry.update(operations_of(part))
+    return core
+
+
+_BORROWED = "borrowed"
+
+
+class WorkerLock:
+    """The home's worker lock: on SQLite exactly one process executes jobs. A killed holder's lock is free."""
+
+    def __init__(self, home: Path) -> None:
+        self._path = home / "worker.lock"
+        self._file: Any = None
+
+    def acquire(self, *, borrowed: bool = False) -> bool:
+        """Take the lock if it is free; answers whether this process holds it.
+
+        Who takes it for one command only says so: a worker waits for such a holder, and refuses beside another worker.
+        """
+        self._file = self._path.open("a+")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._file.close()
+            self._file = None
+            return False
+        self._file.truncate(0)
+        self._file.write(_BORROWED if borrowed else "")
+        self._file.flush()
+        return True
+
+    @property
+    def is_borrowed(self) -> bool:
+        """Whether its holder is one command that will soon be done."""
+        return self._path.exists() and self._path.read_text("ascii") == _BORROWED
+
+    def release(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+@asynccontextmanager
+async def open_worker(core: Core) -> AsyncIterator[JobRunner]:
+    """Execute jobs in this process until the block ends. The caller holds the worker lock."""
+    runner = JobRunner(core.kernel, lambda: core.operations, f"worker-{os.getpid()}")
+    reconciler = Reconciler(core.kernel, runner)
+    engine = jobs_engine(core.settings.jobs, 10)
+    worker = DbosWorker(engine, _executor(core.settings.home), WORKER_JOBS)
+    await worker.launch(runner.run)
+    monitor = Monitor(core.kernel)
+    tasks = [
+        # Beside the jobs, not before them: an engine that does not answer keeps nobody waiting.
+        asyncio.create_task(_every(RECONCILE_SECONDS, reconciler.settle, at_once=True), name="reconciler"),
+        asyncio.create_task(_every(PROBE_SECONDS, monitor.probe_all), name="monitor"),
+    ]
+    try:
+        yield runner
+    finally:
+        for task in tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+        await worker.close()
+        await asyncio.to_thread(engine.dispose)
+
+
+async def _every(seconds: float, work: Callable[[], Awaitable[None]], *, at_once: bool = False) -> None:
+    """Repeat some upkeep; a round that fails is logged and does not end the next ones."""
+    if not at_once:
+        await asyncio.sleep(seconds)
+    while True:
+        try:
+            await work()
+        except StorageError as error:
+            log.warning("upkeep: %s", error.detail)
+        except Exception:  # noqa: BLE001 - it is logged, with its trace, and the next round comes
+            log.exception("upkeep")
+        await asyncio.sleep(seconds)
+
+
+def _executor(home: Path) -> str:
+    """This home's name as an executor: stable, so that its jobs resume, and its own, so that nobody else's do."""
+    path = home / "worker.id"
+    known = path.read_text("ascii").strip() if path.exists() else ""
+    if not known:
+        known = new_id()
+        fresh = path.with_suffix(".new")
+        with fresh.open("w") as file:
+            file.write(known)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+    return known

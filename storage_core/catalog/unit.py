@@ -1,0 +1,128 @@
+"""One transaction over the catalog."""
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import and_, func, insert, select, text, true
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ..domain.backup import Backup
+from ..domain.database import Database
+from ..domain.idempotency import Remembered
+from ..domain.identity import ApiToken, Credential, Password, Session, SetupClaim, User, UserGrant
+from ..domain.job import Job, JobOrder
+from ..domain.page import Value
+from ..domain.provider import Provider
+from ..domain.secret import Secret, WrappedKey
+from ..domain.tenant import Tenant
+from ..ports.catalog import AuditLog, Repository
+from . import tables
+from .audit import AuditRows
+from .mapping import Mapper
+from .paging import Listing
+from .repository import Rows
+
+_SCOPED = {"tenants": "tenant_id", "providers": "provider_id"}
+
+
+def _entry(cls: Any, row: Any, search: tuple[str, ...], reach: dict[str, str]) -> tuple[Mapper[Any], Listing]:
+    mapper = Mapper(cls, row.__table__)
+    return mapper, Listing(row.__table__, mapper.scalars, search, reach)
+
+
+_NOUNS = {
+    "tenants": _entry(Tenant, tables.TenantRow, ("name", "title"), {"tenants": "id"}),
+    "providers": _entry(Provider, tables.ProviderRow, ("name", "kind", "endpoint"), {"providers": "id"}),
+    "databases": _entry(Database, tables.DatabaseRow, ("name", "physical_name"), _SCOPED),
+    "backups": _entry(Backup, tables.BackupRow, ("database_name", "note", "reason", "id"), _SCOPED),
+    "jobs": _entry(Job, tables.JobRow, ("operation", "target_name", "actor_name", "id"), _SCOPED),
+    "orders": _entry(JobOrder, tables.OrderRow, (), {}),
+    "secrets": _entry(Secret, tables.SecretRow, (), {"tenants": "tenant_id"}),
+    "data_keys": _entry(WrappedKey, tables.DataKeyRow, (), {"tenants": "tenant_id"}),
+    "users": _entry(User, tables.UserRow, ("username",), {}),
+    "passwords": _entry(Password, tables.PasswordRow, (), {}),
+    "grants": _entry(UserGrant, tables.GrantRow, ("role",), {}),
+    "sessions": _entry(Session, tables.SessionRow, ("agent",), {}),
+    "tokens": _entry(ApiToken, tables.TokenRow, ("name",), {}),
+    "setups": _entry(SetupClaim, tables.SetupRow, (), {}),
+    "credentials": _entry(Credential, tables.CredentialRow, (), {}),
+    "remembered": _entry(Remembered, tables.RememberedRow, (), {}),
+}
+
+#: Changes of these are nobody's news: they change with every request, or are secrets' metadata.
+_SILENT = frozenset(
+    {
+        "orders",
+        "secrets",
+        "data_keys",
+        "passwords",
+        "sessions",
+        "tokens",
+        "setups",
+        "credentials",
+        "remembered",
+    }
+)
+
+_EVENTS_LOCK = 7_230_419
+#: Where PostgreSQL tells of new events.
+CHANNEL = "storage_events"
+
+Enqueue = Callable[[AsyncConnection, str], Awaitable[None]]
+
+
+class Unit:
+    """The unit of work. Its repositories share one connection and one transaction."""
+
+    tenants: Repository[Tenant]
+    providers: Repository[Provider]
+    databases: Repository[Database]
+    backups: Repository[Backup]
+    jobs: Repository[Job]
+    orders: Repository[JobOrder]
+    secrets: Repository[Secret]
+    data_keys: Repository[WrappedKey]
+    users: Repository[User]
+    passwords: Repository[Password]
+    grants: Repository[UserGrant]
+    sessions: Repository[Session]
+    tokens: Repository[ApiToken]
+    setups: Repository[SetupClaim]
+    credentials: Repository[Credential]
+    remembered: Repository[Remembered]
+
+    def __init__(self, connection: AsyncConnection, now: Callable[[], datetime], enqueue: Enqueue) -> None:
+        self._connection, self._now, self._enqueue = connection, now, enqueue
+        self._news: list[tuple[str, str, str, str | None]] = []
+        self.enqueued: list[str] = []
+        for noun, (mapper, listing) in _NOUNS.items():
+            setattr(self, noun, Rows(connection, mapper, listing, None if noun in _SILENT else self.publish))
+        self.audit: AuditLog = AuditRows(connection)
+
+    async def publish(self, topic: str, verb: str, id: str, tenant_id: str | None) -> None:
+        self._news.append((topic, verb, id, tenant_id))
+
+    async def enqueue(self, job: Job) -> None:
+        await self._enqueue(self._connection, job.id)
+        self.enqueued.append(job.id)
+
+    async def sum(self, topic: str, field: str, **where: Value) -> int:
+        table = _NOUNS[topic][0].table
+        tests = [table.c[k] == v if v is not None else table.c[k].is_(None) for k, v in where.items()]
+        query = select(func.coalesce(func.sum(table.c[field]), 0)).where(and_(true(), *tests))
+        return int((await self._connection.execute(query)).scalar_one())
+
+    async def flush_news(self) -> None:
+        """Write the outbox last, so that events commit in the order of their numbers on PostgreSQL, too."""
+        if not self._news:
+            return
+        if self._connection.dialect.name == "postgresql":
+            await self._connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": _EVENTS_LOCK})
+        at = self._now()
+        table: Any = tables.EventRow.__table__  # type: ignore[attr-defined]
+        rows = [{"topic": t, "verb": v, "id": i, "tenant_id": n, "at": at} for t, v, i, n in self._news]
+        await self._connection.execute(insert(table), rows)
+        if self._connection.dialect.name == "postgresql":
+            await self._connection.execute(text(f"notify {CHANNEL}"))
+        self._news.clear()

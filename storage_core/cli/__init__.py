@@ -1,0 +1,5 @@
+"""The command line: one command for every operation, and a few of its own."""
+
+from .commands import build
+
+__all__ = ["build"]

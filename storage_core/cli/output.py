@@ -1,0 +1,121 @@
+"""What people and programs read: JSON exactly as REST, tables and lines otherwise."""
+
+import json
+import sys
+from typing import Any
+
+import click
+
+from ..domain.errors import StorageError
+
+#: Long or technical fields that a table leaves out; `get` and `--json` show them.
+_LEFT_OUT = frozenset(
+    [
+        "manifest",
+        "proof",
+        "endpoint",
+        "log",
+        "result",
+        "progress",
+        "artifacts",
+        "settings",
+        "revision",
+        "updated_at",
+        "digest",
+    ]
+)
+#: What people look for first; the rest follows in the answer's own order.
+_FIRST = [
+    "id",
+    "at",
+    "name",
+    "username",
+    "title",
+    "database_name",
+    "operation",
+    "target_name",
+    "kind",
+    "status",
+    "phase",
+    "actor_name",
+    "role",
+    "tenant_id",
+    "provider_id",
+    "size_stored",
+    "created_at",
+]
+_COLUMNS = 8
+
+
+def show(value: Any, *, as_json: bool) -> None:
+    """Print an answer's JSON values on standard output; counts go to stderr."""
+    if as_json:
+        click.echo(json.dumps(value, ensure_ascii=False))
+    elif isinstance(value, dict) and set(value) == {"items", "next", "total"}:
+        _table(value["items"])
+        click.echo(f"{len(value['items'])} of {value['total']}", err=True)
+    elif isinstance(value, list):
+        _table(value)
+    elif isinstance(value, dict):
+        _lines(value)
+    else:
+        click.echo(str(value))
+
+
+def columns(rows: list[dict[str, Any]]) -> list[str]:
+    """The fields a table shows: those that say something in some row, the best known first."""
+    said = [n for n in rows[0] if n not in _LEFT_OUT and any(r.get(n) not in (None, "", []) for r in rows)]
+    first = [n for n in _FIRST if n in said]
+    return [*first, *(n for n in said if n not in first)][:_COLUMNS]
+
+
+def _table(rows: list[Any]) -> None:
+    if not rows:
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    names = columns(rows)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in names:
+        table.add_column(name, no_wrap=name == "id" or name.endswith("_id"), overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(_cell(row.get(n))) for n in names))
+    width = None if sys.stdout.isatty() else 2000  # into a pipe nothing is cut
+    Console(width=width).print(table)
+
+
+def _lines(value: dict[str, Any], indent: str = "") -> None:
+    for name, item in value.items():
+        if isinstance(item, dict):
+            click.echo(f"{indent}{name}:")
+            _lines(item, indent + "  ")
+        elif isinstance(item, list) and item and isinstance(item[0], dict):
+            click.echo(f"{indent}{name}: {len(item)}")
+            for one in item[:50]:
+                click.echo(
+                    f"{indent}  - "
+                    + ", ".join(f"{k}={_cell(v)}" for k, v in one.items() if v not in ("", None))
+                )
+        elif item not in (None, ""):
+            click.echo(f"{indent}{name}: {_cell(item)}")
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (list, dict)):
+        return json.dumps(value, ensure_ascii=False)
+    return str(value)
+
+
+def fail(error: StorageError) -> None:
+    """Say what went wrong and the way out on stderr."""
+    field = f" (--{error.field.replace('_', '-')})" if error.field else ""
+    click.echo(f"{error.title}{field}: {error.detail}", err=True)
+    if error.hint:
+        click.echo(f"  {error.hint}", err=True)
+    click.echo(f"  code: {error.code}", err=True)

@@ -1,0 +1,59 @@
+"""The SDK's way to a server: the same operations over HTTP."""
+
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from .domain.errors import StorageError, Unreachable, revive
+from .services.operation import Operation
+from .services.request import Request
+from .wire import from_json, parts, route
+
+
+class Client:
+    """Calls operations on a server with an API token. Use as an async context manager.
+
+    Errors come back as the same domain errors the service raised.
+    """
+
+    def __init__(self, url: str, token: str, *, tenant: str | None = None, transport: Any = None) -> None:
+        headers = {"Authorization": f"Bearer {token}"}
+        if tenant is not None:
+            headers["X-Tenant-ID"] = tenant
+        self._http = httpx.AsyncClient(base_url=url, headers=headers, timeout=60, transport=transport)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._http.aclose()
+
+    async def call(self, op: Operation, request: Request) -> Any:
+        """Run an operation; answers the domain object (a Ticket for long work)."""
+        return from_json(op, await self.call_json(op, request))
+
+    async def call_json(self, op: Operation, request: Request) -> Any:
+        """Run an operation; answers the JSON values REST returned."""
+        path, query, body = parts(op, request)
+        try:
+            response = await self._http.request(route(op).method, path, params=query, json=body)
+        except httpx.HTTPError as error:
+            raise Unreachable(
+                f"The console cannot be reached: {type(error).__name__}.", hint="Check STORAGE_URL."
+            ) from error
+        if response.is_error:
+            raise _error(response)
+        return response.json()
+
+
+def _error(response: httpx.Response) -> StorageError:
+    try:
+        data = response.json()
+        error = revive(data["code"], data["detail"], data.get("hint", ""))
+        error.field = data.get("field")
+    except (ValueError, KeyError, TypeError):
+        return StorageError(f"The server answered {response.status_code}.")
+    return error

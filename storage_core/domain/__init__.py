@@ -1,0 +1,1 @@
+"""The words and decisions of the product: pure, without I/O, clock or randomness."""

@@ -1,0 +1,66 @@
+"""Every physical name, in one place: what a tenant's database is called on each engine."""
+
+import hashlib
+import re
+
+from .errors import InvalidRequest
+
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,47}")
+NAME_RULE = "1 to 48 of a-z, 0-9, _ and -, beginning with a letter or digit"
+
+# Both PostgreSQL and MongoDB end names at 63 bytes.
+MAX_PHYSICAL = 63
+
+
+def checked_name(value: str, field: str) -> str:
+    """Refuse a name that breaks the rule, naming the field."""
+    if not NAME.fullmatch(value):
+        raise InvalidRequest(
+            f"{field} {value[:60]!r} is not a valid name.", field=field, hint=f"Use {NAME_RULE}."
+        )
+    return value
+
+
+def physical_name(tenant_id: str | None, tenant_name: str | None, namespace: str | None, name: str) -> str:
+    """The name of a database on a server: readable, at most 63 bytes, different for every tenant.
+
+    The digest over the ids makes it injective: tenant ``a_b`` with ``c`` and tenant ``a`` with ``b_c`` differ.
+    """
+    parts = (tenant_id or "", namespace or "", name)
+    digest = hashlib.blake2b("\x00".join(parts).encode(), digest_size=5).hexdigest()
+    readable = "_".join(p.replace("-", "_") for p in (tenant_name or "system", namespace, name) if p)
+    return f"sc_{readable[: MAX_PHYSICAL - len(digest) - 4]}_{digest}"
+
+
+def file_name(tenant_id: str | None, physical: str) -> str:
+    """The physical name of a database that is a file: a path below the provider's root."""
+    return f"{tenant_folder(tenant_id)}/{physical}.sqlite3"
+
+
+def tenant_folder(tenant_id: str | None) -> str:
+    """The directory of a tenant below a file-based provider's root."""
+    return f"tenant-{tenant_id}" if tenant_id else "system"
+
+
+def is_ours(physical: str) -> bool:
+    """Whether a physical name was made here (`physical_name`, `file_name`) rather than by somebody else."""
+    return physical.rpartition("/")[2].startswith("sc_")
+
+
+def scratch_name(job_id: str) -> str:
+    """A throw-away database for a job's proof; prefix and job let the reaper recognise leftovers."""
+    return SCRATCH_PREFIX + job_id.replace("-", "_")
+
+
+def scratch_job(physical: str) -> str | None:
+    """The job a throw-away database was made for; none for any other database."""
+    _, prefix, token = physical.partition(SCRATCH_PREFIX)
+    return token.partition(".")[0].replace("_", "-") if prefix else None
+
+
+SCRATCH_PREFIX = "sc_scratch_"
+
+
+def artifact_key(tenant_id: str | None, database_id: str, backup_id: str) -> str:
+    """Where a backup lies in the artifacts store."""
+    return f"artifacts/{tenant_folder(tenant_id)}/{database_id}/{backup_id}.scb"

@@ -1,0 +1,110 @@
+"""Engines people register, how to reach them, and what they can do."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class EngineKind(StrEnum):
+    """The kinds of engines."""
+
+    POSTGRESQL = "postgresql"
+    MONGODB = "mongodb"
+    SQLITE = "sqlite"
+
+    @property
+    def is_files(self) -> bool:
+        """Whether its databases are files below a directory."""
+        return self is EngineKind.SQLITE
+
+
+class TlsMode(StrEnum):
+    """PostgreSQL's names, used for every engine."""
+
+    DISABLE = "disable"
+    REQUIRE = "require"
+    VERIFY_CA = "verify-ca"
+    VERIFY_FULL = "verify-full"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where an engine is and how to sign in, without the password.
+
+    Servers use host, port, user, database (the maintenance database on PostgreSQL, the authentication
+    source on MongoDB), tls, tls_ca (PEM text) and replica_set (MongoDB); file engines use path, a directory.
+    """
+
+    host: str | None = None
+    port: int | None = None
+    user: str | None = None
+    database: str | None = None
+    tls: TlsMode = TlsMode.DISABLE
+    tls_ca: str | None = None
+    replica_set: str | None = None
+    path: str | None = None
+
+
+class ProviderStatus(StrEnum):
+    """What the last test of a provider found."""
+
+    UNKNOWN = "unknown"
+    ONLINE = "online"
+    OFFLINE = "offline"
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """A registered engine. `server` names the private local server behind it, if it is one of ours."""
+
+    id: str
+    name: str
+    kind: EngineKind
+    endpoint: Endpoint
+    created_at: datetime
+    updated_at: datetime
+    revision: int = 1
+    status: ProviderStatus = ProviderStatus.UNKNOWN
+    engine_version: str | None = None
+    checked_at: datetime | None = None
+    latency_ms: float | None = None
+    problem: str | None = None
+    proof_provider_id: str | None = None
+    server: str | None = None
+
+
+class StepStatus(StrEnum):
+    """How a step of a connection test ended."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True)
+class CheckStep:
+    """One step of a connection test: name, tcp, tls, sign_in, privileges; a failure carries its code and fix."""
+
+    name: str
+    status: StepStatus
+    detail: str
+    fix: str = ""
+    code: str | None = None
+    milliseconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Capability:
+    """An ability of an engine as configured; an absent one says why."""
+
+    name: str
+    present: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """What a live engine says of itself. `version` is the server's own, e.g. ``18.4``."""
+
+    version: str
+    capabilities: tuple[Capability, ...]

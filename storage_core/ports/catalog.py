@@ -1,0 +1,130 @@
+"""The catalog port: our own metadata, read and written in units of work."""
+
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+from typing import Protocol, TypeVar
+
+from ..domain.audit import AuditEntry
+from ..domain.backup import Backup
+from ..domain.database import Database
+from ..domain.event import Event
+from ..domain.idempotency import Remembered
+from ..domain.identity import ApiToken, Credential, Password, Session, SetupClaim, User, UserGrant
+from ..domain.job import Job, JobOrder
+from ..domain.page import Page, Query, Value
+from ..domain.provider import Provider
+from ..domain.secret import Secret, WrappedKey
+from ..domain.tenant import Tenant
+from .vault import KeyStore
+
+T = TypeVar("T")
+
+
+class Repository(Protocol[T]):
+    """Rows of one kind, as domain objects. `id` is their key."""
+
+    async def add(self, row: T) -> None:
+        """Insert; NameTaken when a unique name exists already."""
+        ...
+
+    async def get(self, id: str) -> T | None: ...
+
+    async def one(self, **where: Value) -> T | None:
+        """The row with these exact values; where several match, any."""
+        ...
+
+    async def save(self, row: T) -> None:
+        """Replace the row of the same id; VersionConflict when it was changed or removed since it was read here."""
+        ...
+
+    async def remove(self, id: str) -> None:
+        """Idempotent."""
+        ...
+
+    async def find(self, query: Query) -> Page[T]:
+        """A page of rows: filtered, narrowed to the query's reach, in a total order."""
+        ...
+
+
+class AuditLog(Protocol):
+    """The chained log inside a unit of work."""
+
+    async def append(self, entry: AuditEntry) -> AuditEntry:
+        """Give the entry the next sequence number and hash of its chain, and write it."""
+        ...
+
+    async def find(self, query: Query) -> Page[AuditEntry]: ...
+
+    async def chains(self) -> tuple[str, ...]: ...
+
+    async def head(self, chain: str) -> tuple[int, str]:
+        """Sequence and hash of the chain's last entry, as remembered apart from the entries."""
+        ...
+
+    async def run(self, chain: str, after: int, limit: int) -> tuple[AuditEntry, ...]:
+        """Entries of a chain in order of sequence, beginning after `after`."""
+        ...
+
+    async def open_intents(self, after: datetime | None, before: datetime) -> tuple[AuditEntry, ...]:
+        """Intents between two times (no beginning: from the first) that have no outcome, oldest first."""
+        ...
+
+
+class UnitOfWork(Protocol):
+    """One transaction: committed when its context ends well, rolled back when it ends with an error."""
+
+    tenants: Repository[Tenant]
+    providers: Repository[Provider]
+    databases: Repository[Database]
+    backups: Repository[Backup]
+    jobs: Repository[Job]
+    orders: Repository[JobOrder]
+    secrets: Repository[Secret]
+    data_keys: Repository[WrappedKey]
+    users: Repository[User]
+    passwords: Repository[Password]
+    grants: Repository[UserGrant]
+    sessions: Repository[Session]
+    tokens: Repository[ApiToken]
+    setups: Repository[SetupClaim]
+    credentials: Repository[Credential]
+    remembered: Repository[Remembered]
+    audit: AuditLog
+
+    async def publish(self, topic: str, verb: str, id: str, tenant_id: str | None) -> None:
+        """Put an event into the outbox; listeners see it after the commit."""
+        ...
+
+    async def sum(self, topic: str, field: str, **where: Value) -> int:
+        """The sum of a numeric field over matching rows of a noun."""
+        ...
+
+    async def enqueue(self, job: Job) -> None:
+        """Hand a job to the queue: row and job commit together where both live in one database."""
+        ...
+
+
+class Catalog(Protocol):
+    """The catalog: `write` opens a unit of work, `read` one that cannot change anything."""
+
+    keys: KeyStore
+
+    def write(self) -> AbstractAsyncContextManager[UnitOfWork]: ...
+
+    def read(self) -> AbstractAsyncContextManager[UnitOfWork]: ...
+
+    async def events(self, after: int, limit: int) -> tuple[Event, ...]:
+        """Published events after a sequence number, in commit order."""
+        ...
+
+    async def forget_events(self) -> None:
+        """Drop events that are too old for anybody to wait for."""
+        ...
+
+    async def last_event(self) -> int: ...
+
+    async def ping(self) -> None:
+        """Raise Unavailable when the catalog cannot be read."""
+        ...
+
+    async def close(self) -> None: ...

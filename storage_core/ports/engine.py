@@ -1,0 +1,69 @@
+"""The engine port: one registered server or directory, and the databases on it."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from ..domain.database import DatabaseSchema, DatabaseStats, ExistingDatabase, OptimizeReport
+from ..domain.health import Health
+from ..domain.provider import CheckStep, EngineInfo, EngineKind
+from .backup import Backup
+
+
+class Databases(Protocol):
+    """Databases of one engine, by physical name.
+
+    `create` raises NameTaken when it exists; `drop` is idempotent and ends sessions that hold the database.
+    `configure` takes the engine's own setting names, refuses unknown ones (InvalidRequest naming the field)
+    and applies all or none. Names are data: whatever they contain, they name that one database.
+    """
+
+    async def create(self, name: str, settings: Mapping[str, str]) -> str:
+        """Create an empty database and answer its location."""
+        ...
+
+    async def drop(self, name: str) -> None: ...
+
+    async def existing(self) -> tuple[ExistingDatabase, ...]:
+        """Databases people made, without the engine's own."""
+        ...
+
+    async def stats(self, name: str) -> DatabaseStats: ...
+
+    async def schema(self, name: str) -> DatabaseSchema: ...
+
+    async def configure(self, name: str, settings: Mapping[str, str]) -> None: ...
+
+    async def optimize(self, name: str) -> OptimizeReport: ...
+
+
+class Engine(Protocol):
+    """A live engine. Built without I/O; connects on first use; pools are its own and bounded.
+
+    Every failure surfaces as a domain error (Unreachable, NameUnresolved, TlsMismatch, SignInRejected,
+    MissingPrivilege, NotFound, EngineFailure); driver errors never pass. `backup` is None where the engine
+    cannot be backed up. Calls are safe to repeat unless a facet says otherwise; the wrappers retry only
+    transient errors of calls that read.
+    """
+
+    kind: EngineKind
+    databases: Databases
+    backup: Backup | None
+
+    async def check(self) -> tuple[CheckStep, ...]:
+        """Test step by step: name, tcp, tls, sign_in, privileges; stops at the first failure, the rest skipped."""
+        ...
+
+    async def health(self) -> Health:
+        """One probe, not repeated. An engine that cannot be reached or refuses the sign-in is an answer, no error:
+        ``online=False`` with what happened and the way out in `problem`. At most 5 s beyond connecting."""
+        ...
+
+    async def info(self) -> EngineInfo: ...
+
+    def location(self, name: str) -> str:
+        """Where a database lies: a file's absolute path, or ``host:port/name``."""
+        ...
+
+    async def close(self) -> None:
+        """Close every connection; idempotent."""
+        ...

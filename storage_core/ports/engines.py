@@ -1,0 +1,24 @@
+"""Opening engines: from a registered provider to a live one."""
+
+from typing import Protocol
+
+from ..domain.provider import Endpoint, EngineKind, Provider
+from .engine import Engine
+
+
+class Engines(Protocol):
+    """Live engines by provider, pooled and bounded; wrapped with retry and circuit breaker."""
+
+    def kinds(self) -> tuple[EngineKind, ...]: ...
+
+    async def engine(self, provider: Provider, password: str | None) -> Engine:
+        """The live engine of a provider's current revision; an older revision's is closed once unused."""
+        ...
+
+    def trial(self, kind: EngineKind, endpoint: Endpoint, password: str | None) -> Engine:
+        """An engine that is not kept: for testing a connection before it is saved. The caller closes it."""
+        ...
+
+    async def forget(self, provider_id: str) -> None:
+        """Close what is open for a provider; idempotent."""
+        ...

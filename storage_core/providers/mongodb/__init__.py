@@ -1,0 +1,1 @@
+"""MongoDB as an engine: users' databases, backed up document by document in one snapshot."""

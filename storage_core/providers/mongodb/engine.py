@@ -1,0 +1,57 @@
+"""MongoDB servers and replica sets as an engine."""
+
+import time
+
+from ...domain.health import Health
+from ...domain.provider import Capability, CheckStep, Endpoint, EngineInfo, EngineKind
+from ..probe import PROBE_SECONDS, probed, since
+from . import check
+from .backup import MongoBackup
+from .databases import MongoDatabases
+from .link import PATIENCE, Link
+
+STANDALONE = "A standalone server cannot be read at one moment; make it a replica set (one member is enough)."
+
+
+class MongoEngine:
+    """One MongoDB deployment.
+
+    Without `endpoint.replica_set` exactly the named server is used (direct connection); with it, the set's
+    members are discovered by the addresses they announce. `patience` is how many seconds a server is waited for.
+    """
+
+    kind = EngineKind.MONGODB
+
+    def __init__(self, endpoint: Endpoint, password: str | None, *, patience: float = PATIENCE) -> None:
+        self._link = Link(endpoint, password, check.explain, patience)
+        self.databases: MongoDatabases = MongoDatabases(self._link)
+        self.backup: MongoBackup = MongoBackup(self._link)
+
+    async def check(self) -> tuple[CheckStep, ...]:
+        return await check.run(self._link)
+
+    async def health(self) -> Health:
+        async def ask() -> Health:
+            begun = time.perf_counter()
+            topology = await self._link.topology()
+            return Health(True, since(begun), topology.version)
+
+        return await probed(ask, self._link.patience + PROBE_SECONDS)
+
+    async def info(self) -> EngineInfo:
+        topology = await self._link.topology()
+        reason = "" if topology.snapshots else STANDALONE
+        return EngineInfo(
+            topology.version,
+            (
+                Capability("backup", True),
+                Capability("consistent_backup", topology.snapshots, reason),
+                Capability("change_feed", topology.snapshots, reason),
+            ),
+        )
+
+    def location(self, name: str) -> str:
+        return self.databases.location(name)
+
+    async def close(self) -> None:
+        await self._link.close()

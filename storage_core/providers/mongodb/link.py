@@ -1,0 +1,159 @@
+"""The connection to one MongoDB server or replica set: one bounded pool, opened on first use."""
+
+import asyncio
+import os
+import re
+import tempfile
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bson.errors import BSONError
+from pymongo import AsyncMongoClient
+from pymongo.errors import ConnectionFailure, PyMongoError
+
+from ...domain.errors import EngineFailure, InvalidRequest, NotFound, StorageError, TlsMismatch
+from ...domain.provider import Endpoint, TlsMode
+from .errors import translate
+from .names import checked
+
+Client = AsyncMongoClient[dict[str, Any]]
+
+DEFAULT_PORT = 27017
+POOL = 12
+#: Seconds a server is waited for.
+PATIENCE = 5.0
+#: Host names and addresses only; anything else could be read as a connection string or a list of hosts.
+HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_.])?|[0-9A-Fa-f:.]+(?:%[A-Za-z0-9_.-]+)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """What kind of deployment answers. Only a replica set (or a cluster) can be read at one moment."""
+
+    version: str
+    snapshots: bool
+
+
+def host_and_port(endpoint: Endpoint) -> tuple[str, int]:
+    """The server's address; InvalidRequest when the host is not a plain name or address."""
+    host = endpoint.host or "localhost"
+    if not HOST.fullmatch(host):
+        raise InvalidRequest(
+            "The host is not a name or an address.",
+            field="connection.host",
+            hint="One host name, without a scheme.",
+        )
+    return host, endpoint.port or DEFAULT_PORT
+
+
+class Link:
+    """One engine's client. `explain` turns a lost connection into the reason, by asking the network."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        password: str | None,
+        explain: Callable[["Link"], Coroutine[Any, Any, StorageError | None]],
+        patience: float = PATIENCE,
+    ) -> None:
+        self.endpoint = endpoint
+        self.patience = patience
+        self._password = password
+        self._explain = explain
+        self._client: Client | None = None
+        self._opening = asyncio.Lock()
+
+    @property
+    def place(self) -> str:
+        host, port = host_and_port(self.endpoint)
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    async def _open(self) -> Client:
+        async with self._opening:
+            if self._client is None:
+                self._client = await asyncio.to_thread(self._build)
+            return self._client
+
+    def _build(self) -> Client:
+        if self.endpoint.tls is TlsMode.DISABLE or not self.endpoint.tls_ca:
+            return AsyncMongoClient(**self._options())
+        # The driver reads the file while it is built, so the authority lies on disk no longer than that.
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "ca.pem"
+            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                file.write(self.endpoint.tls_ca)
+            try:
+                return AsyncMongoClient(**self._options(), tlsCAFile=str(path))
+            except (OSError, PyMongoError) as error:
+                raise TlsMismatch(
+                    "The provider's certificate authority cannot be read.", hint="Give it as PEM text."
+                ) from error
+
+    def _options(self) -> dict[str, Any]:
+        host, port = host_and_port(self.endpoint)
+        options: dict[str, Any] = {
+            "host": f"[{host}]" if ":" in host else host,
+            "port": port,
+            "appname": "storage-console",
+            "maxPoolSize": POOL,
+            "maxIdleTimeMS": 120_000,
+            "waitQueueTimeoutMS": 30_000,
+            "serverSelectionTimeoutMS": int(self.patience * 1000),
+            "connectTimeoutMS": int(self.patience * 1000),
+            # a streaming monitor would leave a server that refused a sign-in unusable until its next report
+            "serverMonitoringMode": "poll",
+            "tls": self.endpoint.tls is not TlsMode.DISABLE,
+        }
+        if self.endpoint.replica_set:
+            options["replicaSet"] = self.endpoint.replica_set
+        else:
+            options["directConnection"] = True
+        if self.endpoint.user:
+            options |= {
+                "username": self.endpoint.user,
+                "password": self._password or "",
+                "authSource": self.endpoint.database or "admin",
+            }
+        if self.endpoint.tls is TlsMode.REQUIRE:
+            options["tlsAllowInvalidCertificates"] = True
+        if self.endpoint.tls is TlsMode.VERIFY_CA:
+            options["tlsAllowInvalidHostnames"] = True
+        return options
+
+    @asynccontextmanager
+    async def speaking(self) -> AsyncIterator[Client]:
+        """The client, with every driver error translated on its way out."""
+        try:
+            yield await self._open()
+        except PyMongoError as error:
+            known = await self._explain(self) if isinstance(error, ConnectionFailure) else None
+            raise (known or translate(error, self.place)) from error
+        except BSONError as error:
+            raise EngineFailure(f"{self.place} answered what cannot be read as BSON.") from error
+
+    async def topology(self) -> Topology:
+        async with self.speaking() as client:
+            hello = await client.admin.command("hello")
+            built = await client.admin.command("buildInfo")
+        version: str = built["version"]
+        clustered = "setName" in hello or hello.get("msg") == "isdbgrid"
+        return Topology(version, clustered and int(version.split(".")[0]) >= 5)
+
+    async def existing(self) -> dict[str, int | None]:
+        """Every database's name and size in bytes."""
+        async with self.speaking() as client:
+            return {d["name"]: d.get("sizeOnDisk") async for d in await client.list_databases()}
+
+    async def present(self, name: str) -> str:
+        """The name of a database that exists; NotFound otherwise."""
+        if checked(name) not in await self.existing():
+            raise NotFound(f"There is no database {name!r} on {self.place}.", field="name")
+        return name
+
+    async def close(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()

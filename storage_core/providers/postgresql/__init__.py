@@ -1,0 +1,1 @@
+"""PostgreSQL: asyncpg for the work, PostgreSQL's own programs for dump and restore."""

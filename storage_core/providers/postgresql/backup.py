@@ -1,0 +1,101 @@
+"""The backup facet: dump, restore, measure."""
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+
+from ...domain.backup import Manifest, ManifestObject
+from ...ports.backup import Dump, OnProgress, Piece, RestoreReport
+from .databases import QUIET, PostgresDatabases
+from .definitions import KINDS
+from .dial import Dialer
+from .dump import open_dump
+from .hashing import SESSION, Rule, rule_like
+from .limits import Limits, read_limits
+from .restore import PostgresRestore
+from .sql import checked_database
+from .survey import list_tables, survey
+from .tools import Toolbox
+
+LOCK_SECONDS = 30.0
+
+
+class PostgresBackup:
+    """Backups through PostgreSQL's own programs, proven by queries.
+
+    `lock_seconds` is how long a dump waits for a table that somebody holds locked.
+    """
+
+    def __init__(
+        self,
+        dialer: Dialer,
+        toolbox: Toolbox,
+        databases: PostgresDatabases,
+        lock_seconds: float = LOCK_SECONDS,
+    ) -> None:
+        self._dialer, self._toolbox, self._lock_seconds = dialer, toolbox, lock_seconds
+        self._restore = PostgresRestore(dialer, toolbox, databases)
+
+    def dump(self, name: str, on_progress: OnProgress) -> AbstractAsyncContextManager[Dump]:
+        checked_database(name)
+        return open_dump(self._dialer, self._toolbox, name, on_progress, self._lock_seconds)
+
+    async def restore(
+        self, pieces: AsyncIterator[Piece], name: str, manifest: Manifest, on_progress: OnProgress
+    ) -> RestoreReport:
+        checked_database(name)
+        return await self._restore.restore(pieces, name, manifest, on_progress)
+
+    async def finish(self, name: str) -> tuple[str, ...]:
+        """ANALYZE: without statistics the first plans after a restore are guesses.
+
+        Tables of others, which the server skips, have their own owners to do it.
+        """
+        connection = await self._dialer.connect(checked_database(name), QUIET)
+        try:
+            with self._dialer.errors.speaking(name):
+                await connection.execute("analyze")
+        finally:
+            connection.terminate()
+        return ()
+
+    async def measure(self, name: str, like: Manifest) -> tuple[ManifestObject, ...]:
+        """See the port. Reads catalogs and tables by SQL alone; knows nothing of the archive."""
+        connection = await self._dialer.connect(checked_database(name), SESSION)
+        try:
+            with self._dialer.errors.speaking(name):
+                rule = await rule_like(like.method, connection)
+                async with connection.transaction(isolation="repeatable_read", readonly=True):
+                    found = await survey(connection, await list_tables(connection), rule)
+                    limits = await read_limits(connection)
+                major = connection.get_server_version().major
+        finally:
+            connection.terminate()
+        return _in_terms_of(like, found, rule, major, limits)
+
+
+def _in_terms_of(
+    like: Manifest, found: list[ManifestObject], rule: Rule, major: int, limits: Limits
+) -> tuple[ManifestObject, ...]:
+    """What was found, with two allowances, both of which the restore's report puts into words.
+
+    Definitions worded by another major version count as equal when they are there; what this user on this server
+    could not have made is answered as expected.
+    """
+    have = {(o.kind, o.name) for o in found}
+    wanted = {(o.kind, o.name): o for o in like.objects}
+    out = list(found)
+    if rule.major != major:
+        out = [
+            replace(o, hash=wanted[o.kind, o.name].hash)
+            if o.kind in KINDS and (o.kind, o.name) in wanted
+            else o
+            for o in found
+        ]
+    excused = {key: o for key, o in wanted.items() if key not in have and limits.excuses(o)}
+    # what is said about something goes with it: `pg_identify_object` words a comment's object as we name policies
+    comments = [
+        o for (kind, name), o in wanted.items() if kind == "comment" and ("comment", name) not in have
+    ]
+    out += [o for o in comments if tuple(o.name.split(" ", 1)) in excused]
+    return (*out, *excused.values())

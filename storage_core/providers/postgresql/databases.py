@@ -1,0 +1,171 @@
+"""The databases facet: made from template0, closed to the public, named by data."""
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+
+import asyncpg
+from asyncpg import exceptions as pg
+
+from ...domain.database import DatabaseSchema, DatabaseStats, ExistingDatabase, OptimizeReport
+from ...domain.errors import InvalidRequest, NotFound
+from .dial import Connection, Dialer
+from .facts import Facts
+from .pool import Pool
+from .schema import read_schema
+from .settings import apply, checked_settings
+from .sql import checked_database, ident, literal
+
+UTF8 = "template template0 encoding 'UTF8'"
+OURS_NOT = frozenset(("postgres", "template0", "template1"))
+QUIET = {"search_path": "", "statement_timeout": "0", "idle_in_transaction_session_timeout": "0"}
+
+EXISTING = """
+select d.datname::text as name, case when has_database_privilege(d.oid, 'connect')
+    or pg_has_role('pg_read_all_stats', 'member') then pg_database_size(d.oid) end as size
+from pg_database d where not d.datistemplate and d.datallowconn and d.datname <> 'postgres' order by 1
+"""
+STATS = """
+select pg_database_size(current_database()) as size,
+  count(*) as objects, coalesce(sum(greatest(coalesce(c.reltuples, 0), 0)) filter (where c.relkind = 'r'), 0)::int8 as rows
+from pg_class c join pg_namespace n on n.oid = c.relnamespace
+where n.nspname !~ '^pg_' and n.nspname <> 'information_schema' and c.relkind in ('r', 'p', 'v', 'm', 'f', 'S')
+"""
+ACTIVITY = """
+select s.numbackends, s.xact_commit, s.xact_rollback, s.blks_read, s.blks_hit, s.deadlocks, s.temp_bytes,
+  s.conflicts, age(d.datfrozenxid) as transaction_id_age, pg_encoding_to_char(d.encoding)::text as encoding,
+  d.datcollate::text as collation, d.datconnlimit as connection_limit,
+  (select coalesce(sum(n_dead_tup), 0)::int8 from pg_stat_user_tables) as dead_rows
+from pg_stat_database s join pg_database d on d.oid = s.datid where d.datname = current_database()
+"""
+
+
+class PostgresDatabases:
+    """See the port. Names are quoted everywhere; none is ever part of a connection string unquoted."""
+
+    def __init__(self, dialer: Dialer, pool: Pool) -> None:
+        self._dialer, self._pool = dialer, pool
+
+    def location(self, name: str) -> str:
+        host = f"[{self._dialer.host}]" if ":" in self._dialer.host else self._dialer.host
+        return f"{host}:{self._dialer.port}/{name}"
+
+    async def create(self, name: str, settings: Mapping[str, str]) -> str:
+        checked_database(name)
+        checked_settings(settings)
+        async with self._pool.admin() as connection:
+            await self._make(connection, name, UTF8)
+            try:
+                await connection.execute(f"revoke connect on database {ident(name)} from public")
+                await apply(connection, name, settings)
+            except BaseException:
+                await asyncio.shield(self.drop(name))
+                raise
+        return self.location(name)
+
+    async def create_like(self, name: str, facts: Facts) -> tuple[str, ...]:
+        """An empty database with the encoding and locale of another; says where that was not possible."""
+        async with self._pool.admin() as connection:
+            notes: tuple[str, ...] = ()
+            base = f"template template0 encoding {literal(facts.encoding)}"
+            try:
+                await self._make(connection, name, f"{base} {_locale(connection, facts)}")
+            except (
+                pg.InvalidParameterValueError,
+                pg.WrongObjectTypeError,
+                pg.PostgresSyntaxError,
+                pg.FeatureNotSupportedError,
+            ):
+                await self._make(connection, name, f"{base} lc_collate 'C' lc_ctype 'C'")
+                notes = (f"locale {facts.locale or facts.collate}: not available here, C is used",)
+            try:
+                await connection.execute(f"revoke connect on database {ident(name)} from public")
+            except BaseException:
+                await asyncio.shield(self.drop(name))
+                raise
+        return notes
+
+    async def drop(self, name: str) -> None:
+        checked_database(name)
+        if name in OURS_NOT or name == self._dialer.maintenance:
+            raise InvalidRequest("The server itself needs this database.", field="name")
+        async with self._pool.admin() as connection:
+            await connection.execute(f"drop database if exists {ident(name)} with (force)")
+
+    async def existing(self) -> tuple[ExistingDatabase, ...]:
+        async with self._pool.admin() as connection:
+            return tuple(ExistingDatabase(r["name"], r["size"]) for r in await connection.fetch(EXISTING))
+
+    async def stats(self, name: str) -> DatabaseStats:
+        async with self._pool.visit(checked_database(name), QUIET) as connection:
+            sizes = await connection.fetchrow(STATS)
+            activity = await connection.fetchrow(ACTIVITY)
+        assert sizes is not None and activity is not None  # noqa: S101 - we were connected to it
+        details = tuple((key, value) for key, value in activity.items() if key != "numbackends")
+        read = activity["blks_hit"] + activity["blks_read"]
+        ratio = round(activity["blks_hit"] / read, 4) if read else None
+        # our own visit is not one of the database's connections
+        others = max(activity["numbackends"] - 1, 0)
+        return DatabaseStats(
+            sizes["size"], sizes["objects"], sizes["rows"], others, (*details, ("cache_hit_ratio", ratio))
+        )
+
+    async def schema(self, name: str) -> DatabaseSchema:
+        async with self._pool.visit(checked_database(name), QUIET) as connection:
+            return await read_schema(connection)
+
+    async def configure(self, name: str, settings: Mapping[str, str]) -> None:
+        checked_database(name)
+        checked_settings(settings)
+        async with self._pool.admin() as connection:
+            if not await connection.fetchval(
+                "select exists (select from pg_database where datname = $1)", name
+            ):
+                raise NotFound(f"The database {name!r} does not exist on {self._dialer.host}.")
+            await apply(connection, name, settings)
+
+    async def optimize(self, name: str) -> OptimizeReport:
+        """VACUUM (ANALYZE) of the whole database; tables of others are named as left out."""
+        said: list[str] = []
+
+        def listen(_: object, message: asyncpg.PostgresLogMessage) -> None:
+            said.append(str(getattr(message, "message", message)))
+
+        async with self._pool.visit(checked_database(name), QUIET) as connection:
+            connection.add_log_listener(listen)
+            before = await connection.fetchrow(STATS)
+            dead = await connection.fetchval(
+                "select coalesce(sum(n_dead_tup), 0)::int8 from pg_stat_user_tables"
+            )
+            await connection.execute("vacuum (analyze)")
+            tables = await connection.fetchval("select count(*) from pg_stat_user_tables")
+            after = await connection.fetchrow(STATS)
+            connection.remove_log_listener(listen)
+        assert before is not None and after is not None  # noqa: S101 - an aggregate always answers
+        left_out = sum("skipping" in message or "permission denied" in message for message in said)
+        steps = [f"VACUUM (ANALYZE) of {tables} tables, about {dead} dead rows before"]
+        if left_out:
+            steps.append(f"{left_out} objects left out: they belong to somebody else")
+        return OptimizeReport(tuple(steps), before["size"], after["size"])
+
+    async def _make(self, connection: Connection, name: str, options: str) -> None:
+        """CREATE DATABASE, waited for even when cancelled, so that it is known whether it is ours to drop."""
+        making = asyncio.ensure_future(connection.execute(f"create database {ident(name)} {options}"))
+        try:
+            await asyncio.shield(making)
+        except asyncio.CancelledError:
+            with contextlib.suppress(asyncpg.PostgresError):
+                await making
+                await connection.execute(f"drop database if exists {ident(name)} with (force)")
+            raise
+
+
+def _locale(connection: Connection, facts: Facts) -> str:
+    """The clauses for a locale, as far as this server's version knows them."""
+    base = f"lc_collate {literal(facts.collate)} lc_ctype {literal(facts.ctype)}"
+    major = connection.get_server_version().major
+    if facts.provider == "i" and facts.locale and major >= 15:
+        return f"{base} locale_provider icu icu_locale {literal(facts.locale)}"
+    if facts.provider == "b" and facts.locale and major >= 17:
+        return f"{base} locale_provider builtin builtin_locale {literal(facts.locale)}"
+    return f"{base} locale_provider libc" if major >= 15 else base

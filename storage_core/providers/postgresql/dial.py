@@ -1,0 +1,89 @@
+"""Connections to one endpoint: structured fields only, the address resolved once and pinned."""
+
+import asyncio
+import socket
+from collections.abc import Mapping
+
+import asyncpg
+
+from ...domain.errors import InvalidRequest
+from ...domain.provider import Endpoint, TlsMode
+from .errors import ErrorMap
+from .tls import client_context
+
+CONNECT_SECONDS = 10.0
+DEFAULT_PORT = 5432
+APPLICATION = "storage-console"
+
+Connection = asyncpg.Connection
+
+
+class Dialer:
+    """Knows how to reach a server, and nothing else; builds without I/O.
+
+    Every field is passed on purpose, so that neither asyncpg nor libpq looks into the environment, the password
+    file or the service file of whoever runs us.
+    """
+
+    def __init__(
+        self, endpoint: Endpoint, password: str | None, connect_seconds: float = CONNECT_SECONDS
+    ) -> None:
+        self.endpoint = endpoint
+        self.connect_seconds = connect_seconds
+        self.host = endpoint.host or "localhost"
+        self.port = endpoint.port or DEFAULT_PORT
+        self.user = endpoint.user or "postgres"
+        self.maintenance = endpoint.database or "postgres"
+        self.password = password
+        self.errors = ErrorMap(self.host, self.port, self.user, endpoint.tls, password)
+        if not self.host.isprintable() or any(c in self.host for c in "/,@ "):
+            raise InvalidRequest("The host is not a name or an address.", field="connection.host")
+
+    @property
+    def verifies(self) -> bool:
+        return self.endpoint.tls in (TlsMode.VERIFY_CA, TlsMode.VERIFY_FULL)
+
+    async def addresses(self) -> tuple[str, ...]:
+        """The host's addresses in the system's order; gaierror when there is none."""
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(self.connect_seconds):
+            found = await loop.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
+        return tuple(dict.fromkeys(str(info[4][0]) for info in found))
+
+    async def dial(
+        self,
+        database: str | None = None,
+        settings: Mapping[str, str] | None = None,
+        address: str | None = None,
+    ) -> tuple[Connection, str]:
+        """A new connection, and the address it went to. Raises the driver's errors."""
+        places = (address,) if address else await self.addresses()
+        for place in places[:-1]:
+            try:
+                return await self._open(place, database, settings), place
+            except (ConnectionRefusedError, TimeoutError):
+                continue
+        return await self._open(places[-1], database, settings), places[-1]
+
+    async def connect(
+        self, database: str | None = None, settings: Mapping[str, str] | None = None
+    ) -> Connection:
+        """A new connection; domain errors."""
+        with self.errors.speaking(database):
+            return (await self.dial(database, settings))[0]
+
+    async def _open(
+        self, address: str, database: str | None, settings: Mapping[str, str] | None
+    ) -> Connection:
+        return await asyncpg.connect(
+            host=address,
+            port=self.port,
+            user=self.user,
+            password=self.password or "",
+            database=self.maintenance if database is None else database,
+            ssl=client_context(self.endpoint, self.host) or False,
+            direct_tls=False,
+            timeout=self.connect_seconds,
+            server_settings={"application_name": APPLICATION, **(settings or {})},
+            target_session_attrs="any",
+        )

@@ -1,0 +1,91 @@
+"""A PostgreSQL server as an engine."""
+
+import time
+from pathlib import Path
+
+from ...domain.errors import ToolMissing
+from ...domain.health import Health
+from ...domain.provider import Capability, CheckStep, Endpoint, EngineInfo, EngineKind, TlsMode
+from ..probe import PROBE_SECONDS, probed, since
+from .backup import LOCK_SECONDS, PostgresBackup
+from .check import Check
+from .databases import PostgresDatabases
+from .dial import CONNECT_SECONDS, Dialer
+from .dump import version_text
+from .pool import Pool
+from .tools import Toolbox
+
+ROLE = "select rolsuper, rolcreatedb, rolbypassrls from pg_roles where rolname = current_user"
+
+
+class PostgresEngine:
+    """One server through one user. Builds without I/O; see the ports for what each call promises.
+
+    `bin_dir` is where pg_dump and pg_restore lie, none to search; `lock_seconds` how long a dump waits for locks;
+    `connect_seconds` how long a connection may take.
+    """
+
+    kind = EngineKind.POSTGRESQL
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        password: str | None,
+        *,
+        bin_dir: Path | None = None,
+        lock_seconds: float = LOCK_SECONDS,
+        connect_seconds: float = CONNECT_SECONDS,
+    ) -> None:
+        self._dialer = Dialer(endpoint, password, connect_seconds)
+        self._pool = Pool(self._dialer)
+        self._toolbox = Toolbox(bin_dir)
+        self._databases = PostgresDatabases(self._dialer, self._pool)
+        self.databases = self._databases
+        self.backup: PostgresBackup | None = PostgresBackup(
+            self._dialer, self._toolbox, self._databases, lock_seconds
+        )
+
+    async def check(self) -> tuple[CheckStep, ...]:
+        return await Check(self._dialer).run()
+
+    async def health(self) -> Health:
+        async def ask() -> Health:
+            async with self._pool.admin() as connection:
+                began = time.perf_counter()
+                await connection.fetchval("select 1")
+                return Health(True, since(began), version_text(connection))
+
+        return await probed(ask, self._dialer.connect_seconds + PROBE_SECONDS)
+
+    async def info(self) -> EngineInfo:
+        async with self._pool.admin() as connection:
+            version = version_text(connection)
+            major = connection.get_server_version().major
+            role = await connection.fetchrow(ROLE)
+        superuser, creates, bypasses = tuple(role) if role is not None else (False, False, False)
+        try:
+            tools = await self._toolbox.fitting(major, self._dialer.endpoint.tls)
+            backup = Capability("backup", True, f"pg_dump {tools.major}")
+        except ToolMissing as error:
+            backup = Capability("backup", False, f"{error.detail} {error.hint}")
+        encrypted = self._dialer.endpoint.tls is not TlsMode.DISABLE
+        return EngineInfo(
+            version,
+            (
+                backup,
+                _able("create_databases", superuser or creates, "The user has no CREATEDB."),
+                _able("restore_owners_and_grants", superuser, "The user is not a superuser."),
+                _able("bypass_row_security", superuser or bypasses, "The user has no BYPASSRLS."),
+                _able("encrypted_connection", encrypted, "tls is set to disable."),
+            ),
+        )
+
+    def location(self, name: str) -> str:
+        return self._databases.location(name)
+
+    async def close(self) -> None:
+        await self._pool.close()
+
+
+def _able(name: str, present: bool, reason: str) -> Capability:
+    return Capability(name, present, "" if present else reason)

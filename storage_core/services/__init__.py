@@ -1,0 +1,1 @@
+"""The operations: everything people can do, each one method marked once."""

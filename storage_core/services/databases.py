@@ -1,0 +1,341 @@
+"""Databases: create, adopt, look into, configure, optimize, delete."""
+
+from dataclasses import replace
+
+from pydantic import Field
+
+from ..domain.context import Context
+from ..domain.database import (
+    Database,
+    DatabaseSchema,
+    DatabaseStats,
+    DatabaseStatus,
+    ExistingDatabase,
+    OptimizeReport,
+)
+from ..domain.errors import Conflict, InvalidRequest, NameTaken, NotFound, Protected, StorageError
+from ..domain.naming import SCRATCH_PREFIX, checked_name, file_name, is_ours, physical_name
+from ..domain.page import Page
+from ..domain.permission import Permission
+from ..domain.provider import Provider
+from ..domain.tenant import Tenant
+from ..ports.catalog import UnitOfWork
+from ..ports.engine import Engine
+from .claims import Claims
+from .handle import JobHandle
+from .kernel import Kernel, Service, active_tenant, found, raced
+from .operation import Accepted, Effect, durable, operation
+from .request import ById, Confirmed, ListRequest, Request
+from .targets import a_list, database, new_database, provider
+
+
+class NewDatabase(Request):
+    """What every new database needs."""
+
+    provider_id: str = Field(max_length=64)
+    """The provider it lives on."""
+    name: str = Field(max_length=48, examples=["orders"])
+    """Its name, unique within the tenant and namespace."""
+    tenant_id: str | None = Field(None, max_length=64, examples=["0b4f1c52-7f5e-4c9a-9a51-2f0f6b1f8e11"])
+    """The tenant it belongs to; without one the system owns it."""
+    namespace: str | None = Field(None, max_length=48, examples=["eu"])
+    """A part of the tenant's storage with names of its own."""
+
+
+class CreateDatabase(NewDatabase):
+    """Create an empty database for a tenant."""
+
+    settings: dict[str, str] = Field(default_factory=dict, examples=[{"work_mem": "16MB"}])
+    """The engine's own settings by name."""
+    default: bool = False
+    """Make it the tenant's default database."""
+
+
+class AdoptDatabase(NewDatabase):
+    """Take a database that exists on a provider already into the console's care. Nothing in it changes."""
+
+    physical_name: str = Field(min_length=1, max_length=4096, examples=["legacy_orders"])
+    """Its name on the engine, as databases.existing shows it."""
+
+
+class ListDatabases(ListRequest):
+    """List the databases you may see."""
+
+    provider_id: str | None = None
+    """Filter: the provider."""
+    tenant_id: str | None = None
+    """Filter: the tenant."""
+    status: str | None = Field(None, examples=["ready"])
+    """Filter: creating, ready, deleting, failed."""
+
+
+class ExistingDatabases(Request):
+    """List what exists on a provider, known here or not."""
+
+    provider_id: str = Field(max_length=64)
+    """The provider to look at."""
+
+
+class GetDatabase(ById):
+    """Show one database."""
+
+
+class DeleteDatabase(Confirmed):
+    """Drop a database with everything in it. Its backups stay and can be restored."""
+
+
+class ConfigureDatabase(ById):
+    """Change a database's settings on its engine, or make it its tenant's default."""
+
+    settings: dict[str, str] = Field(default_factory=dict, examples=[{"statement_timeout": "30s"}])
+    """The engine's own settings by name; an unknown one is refused and nothing changes."""
+    default: bool | None = None
+    """Make it the tenant's default database."""
+
+
+class OptimizeDatabase(ById):
+    """Reclaim space and refresh statistics (VACUUM and ANALYZE, compact)."""
+
+
+class DatabaseStatsRequest(ById):
+    """Show size, objects and rows now."""
+
+
+class DatabaseSchemaRequest(ById):
+    """Show tables or collections with their columns and indexes."""
+
+
+class Databases(Service):
+    """The databases' operations."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        super().__init__(kernel)
+        self.claims = Claims(kernel)
+
+    @operation("databases.create", needs=Permission.DATABASE_WRITE, on=new_database())
+    async def create(self, ctx: Context, request: CreateDatabase) -> Database:
+        async with self.kernel.catalog.write() as uow:
+            row, provider = await self.reserve(uow, ctx, request)
+            if request.default:
+                _refuse_unowned(row)
+            row = replace(row, settings=tuple(sorted(request.settings.items())))
+            await uow.databases.add(row)
+        try:
+            engine = await self.engine_of(provider)
+            await self.claims.claim(row, engine)
+        except BaseException:
+            await self.claims.forget(row.id)
+            raise
+        try:
+            location = await engine.databases.create(row.physical_name, request.settings)
+            row = await self.claims.ready(row.id, location)
+        except NameTaken:
+            await self.claims.forget(row.id)
+            raise
+        except BaseException:
+            await self.claims.put_away(row.id)
+            raise
+        return await raced(lambda: self._chosen(row.id)) if request.default else row
+
+    async def _chosen(self, id: str) -> Database:
+        """Make a database its tenant's default; only now that it is there."""
+        async with self.kernel.catalog.write() as uow:
+            row = await self._make_default(uow, await found(uow.databases.get(id), "database", id))
+            await uow.databases.save(row)
+        return row
+
+    @operation("databases.adopt", needs=Permission.DATABASE_ADOPT, on=new_database())
+    async def adopt(self, ctx: Context, request: AdoptDatabase) -> Database:
+        async with self.kernel.catalog.read() as uow:
+            provider = await found(uow.providers.get(request.provider_id), "provider", request.provider_id)
+            owner = await self._owner(uow, ctx, request)
+        engine = await self.engine_of(provider)
+        async with self.kernel.catalog.read() as uow:
+            if await self._known(uow, provider, engine, request.physical_name) is not None:
+                raise Conflict("The console manages it already.", hint="Use the database that stands for it.")
+        if request.physical_name not in {d.physical_name for d in await engine.databases.existing()}:
+            raise NotFound(
+                f"There is no database {request.physical_name!r} on {provider.name!r}.",
+                field="physical_name",
+                hint="Look at databases.existing for the names on the engine.",
+            )
+        row = replace(
+            self._row(request, owner, request.physical_name),
+            location=engine.location(request.physical_name),
+            status=DatabaseStatus.READY,
+            adopted=True,
+        )
+        async with self.kernel.catalog.write() as uow:
+            await uow.databases.add(row)
+        return row
+
+    @operation(
+        "databases.existing", needs=Permission.DATABASE_ADOPT, on=provider("provider_id"), effect=Effect.READ
+    )
+    async def existing(self, ctx: Context, request: ExistingDatabases) -> tuple[ExistingDatabase, ...]:
+        async with self.kernel.catalog.read() as uow:
+            provider = await found(uow.providers.get(request.provider_id), "provider", request.provider_id)
+        engine = await self.engine_of(provider)
+        there = [d for d in await engine.databases.existing() if SCRATCH_PREFIX not in d.physical_name]
+        out = []
+        async with self.kernel.catalog.read() as uow:
+            for one in there:
+                known = await self._known(uow, provider, engine, one.physical_name)
+                out.append(replace(one, adopted_as=known.id if known else None))
+        return tuple(out)
+
+    @operation("databases.list", needs=Permission.INVENTORY_READ, on=a_list("database"), effect=Effect.READ)
+    async def list(self, ctx: Context, request: ListDatabases) -> Page[Database]:
+        async with self.kernel.catalog.read() as uow:
+            return await uow.databases.find(request.query(self.reach(ctx, Permission.INVENTORY_READ)))
+
+    @operation("databases.get", needs=Permission.INVENTORY_READ, on=database(), effect=Effect.READ)
+    async def get(self, ctx: Context, request: GetDatabase) -> Database:
+        async with self.kernel.catalog.read() as uow:
+            return await found(uow.databases.get(request.id), "database", request.id)
+
+    @operation("databases.delete", needs=Permission.DATABASE_DELETE, on=database())
+    async def delete(self, ctx: Context, request: DeleteDatabase) -> Database:
+        async with self.kernel.catalog.write() as uow:
+            row = await found(uow.databases.get(request.id), "database", request.id)
+            if row.protected:
+                raise Protected(f"The database {row.name!r} is protected.")
+            if row.status is DatabaseStatus.CREATING:
+                raise Conflict(
+                    f"The database {row.name!r} is being made.", hint="Cancel its job first, or wait."
+                )
+            provider = await found(uow.providers.get(row.provider_id), "provider", row.provider_id)
+            row = replace(row, status=DatabaseStatus.DELETING, updated_at=self.kernel.now())
+            await uow.databases.save(row)
+        try:
+            if row.location is not None:
+                await (await self.engine_of(provider)).databases.drop(row.physical_name)
+        except StorageError as error:
+            await self.claims.fail(row.id, f"Deletion failed: {error.detail} Delete it again.")
+            raise
+        # After a crash in between the reconciler finishes what the row says.
+        await self.claims.forget(row.id)
+        return row
+
+    @operation("databases.configure", needs=Permission.DATABASE_WRITE, on=database())
+    async def configure(self, ctx: Context, request: ConfigureDatabase) -> Database:
+        row, engine = await self.opened(request.id)
+        if request.settings:
+            await engine.databases.configure(row.physical_name, request.settings)
+        async with self.kernel.catalog.write() as uow:
+            row = await found(uow.databases.get(request.id), "database", request.id)
+            if request.default:
+                row = await self._make_default(uow, row)
+            elif request.default is False:
+                row = replace(row, is_default=False)
+            merged = {**dict(row.settings), **request.settings}
+            row = replace(row, settings=tuple(sorted(merged.items())), updated_at=self.kernel.now())
+            await uow.databases.save(row)
+        return row
+
+    async def _accept_optimize(
+        self, ctx: Context, request: OptimizeDatabase, uow: UnitOfWork, job_id: str
+    ) -> Accepted:
+        row = await found(uow.databases.get(request.id), "database", request.id)
+        _refuse_unready(row)
+        return Accepted(row.id, row.name, row.tenant_id, row.provider_id)
+
+    @durable("databases.optimize", needs=Permission.DATABASE_WRITE, on=database(), accept=_accept_optimize)
+    async def optimize(self, ctx: Context, request: OptimizeDatabase, job: JobHandle) -> OptimizeReport:
+        row, engine = await self.opened(request.id)
+        job.progress("optimizing")
+
+        async def work() -> dict[str, object]:
+            report = await engine.databases.optimize(row.physical_name)
+            return {
+                "steps": list(report.steps),
+                "size_before": report.size_before,
+                "size_after": report.size_after,
+            }
+
+        done = await job.step("optimize", work)
+        return OptimizeReport(tuple(done["steps"]), done["size_before"], done["size_after"])
+
+    @operation("databases.stats", needs=Permission.STATUS_READ, on=database(), effect=Effect.READ)
+    async def stats(self, ctx: Context, request: DatabaseStatsRequest) -> DatabaseStats:
+        row, engine = await self.opened(request.id)
+        return await engine.databases.stats(row.physical_name)
+
+    @operation("databases.schema", needs=Permission.PROVIDER_INSPECT, on=database(), effect=Effect.READ)
+    async def schema(self, ctx: Context, request: DatabaseSchemaRequest) -> DatabaseSchema:
+        row, engine = await self.opened(request.id)
+        return await engine.databases.schema(row.physical_name)
+
+    async def opened(self, id: str) -> tuple[Database, Engine]:
+        """A ready database and the live engine it is on."""
+        async with self.kernel.catalog.read() as uow:
+            row = await found(uow.databases.get(id), "database", id)
+            provider = await found(uow.providers.get(row.provider_id), "provider", row.provider_id)
+        _refuse_unready(row)
+        return row, await self.engine_of(provider)
+
+    async def reserve(self, uow: UnitOfWork, ctx: Context, request: NewDatabase) -> tuple[Database, Provider]:
+        """A row for a new database, checked but not added: its names, its owner, its provider."""
+        provider = await found(uow.providers.get(request.provider_id), "provider", request.provider_id)
+        owner = await self._owner(uow, ctx, request)
+        tenant_id, tenant_name = (owner.id, owner.name) if owner else (None, None)
+        checked_name(request.name, "name")
+        physical = physical_name(tenant_id, tenant_name, request.namespace, request.name)
+        if provider.kind.is_files:
+            physical = file_name(tenant_id, physical)
+        return self._row(request, owner, physical), provider
+
+    async def _known(
+        self, uow: UnitOfWork, provider: Provider, engine: Engine, physical: str
+    ) -> Database | None:
+        """The database that stands for a physical one, also where its engine is registered twice.
+
+        Names made here are unique to their owner, so the name alone tells; others tell by where they lie.
+        """
+        known = await uow.databases.one(provider_id=provider.id, physical_name=physical)
+        known = known or await uow.databases.one(location=engine.location(physical))
+        if known is None and is_ours(physical):
+            known = await uow.databases.one(physical_name=physical)
+        return known
+
+    async def _owner(self, uow: UnitOfWork, ctx: Context, request: NewDatabase) -> Tenant | None:
+        if request.namespace is not None:
+            checked_name(request.namespace, "namespace")
+        id = request.tenant_id or ctx.tenant_id
+        if id is None:
+            if request.namespace is not None:
+                raise InvalidRequest(
+                    "A namespace splits a tenant's storage.", field="namespace", hint="Name a tenant."
+                )
+            return None
+        return await active_tenant(uow, id)
+
+    def _row(self, request: NewDatabase, owner: Tenant | None, physical: str) -> Database:
+        now = self.kernel.now()
+        return Database(
+            self.kernel.new_id(),
+            request.provider_id,
+            checked_name(request.name, "name"),
+            physical,
+            now,
+            now,
+            tenant_id=owner.id if owner else None,
+            namespace=request.namespace,
+        )
+
+    async def _make_default(self, uow: UnitOfWork, row: Database) -> Database:
+        _refuse_unowned(row)
+        before = await uow.databases.one(tenant_id=row.tenant_id, is_default=True)
+        if before is not None and before.id != row.id:
+            await uow.databases.save(replace(before, is_default=False, updated_at=self.kernel.now()))
+        return replace(row, is_default=True)
+
+
+def _refuse_unowned(row: Database) -> None:
+    if row.tenant_id is None:
+        raise InvalidRequest("Only a tenant's database can be its default.", field="default")
+
+
+def _refuse_unready(row: Database) -> None:
+    if row.status is not DatabaseStatus.READY:
+        raise Conflict(f"The database {row.name!r} is {row.status}, not ready.", hint=row.problem or "")

@@ -1,0 +1,81 @@
+"""A running job's handle on the world: steps, progress, log."""
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from ..domain.errors import Internal, StorageError, revive
+from ..domain.job import Job, LogLine, Progress
+from ..ports.backup import OnProgress
+from ..ports.queue import Steps
+
+log = logging.getLogger(__name__)
+
+LOG_LINES = 200
+
+
+class JobHandle:
+    """What a durable operation's work receives. A step is seconds of work that may safely run again."""
+
+    def __init__(self, job: Job, steps: Steps, now: Callable[[], datetime]) -> None:
+        self.job, self._steps, self._now = job, steps, now
+        self.state = job.progress
+        self.lines: tuple[LogLine, ...] = job.log
+        self.changed = False
+
+    @property
+    def id(self) -> str:
+        return self.job.id
+
+    @property
+    def target_id(self) -> str:
+        assert self.job.target_id is not None, "durable operations have a target"  # noqa: S101
+        return self.job.target_id
+
+    async def step(self, name: str, work: Callable[[], Awaitable[Any]]) -> Any:
+        """Run a step once: after a crash a finished one answers what it recorded (JSON), errors included."""
+
+        async def recorded() -> dict[str, Any]:
+            try:
+                return {"value": await work()}
+            except StorageError as error:
+                return {"error": [error.code, error.detail, error.hint]}
+            except Exception as error:
+                log.exception("job %s, step %s", self.id, name)
+                text = f"The step {name} failed unexpectedly ({type(error).__name__})."
+                return {"error": [Internal.code, text, Internal.default_hint]}
+
+        outcome = await self._steps.step(name, recorded)
+        if "error" in outcome:
+            raise revive(*outcome["error"])
+        return outcome["value"]
+
+    def progress(self, stage: str, percent: float | None = None, *, message: str = "") -> None:
+        """Say where the job stands; cheap, written to the catalog by the runner a few times a second."""
+        if stage != self.state.stage:
+            self.log(message or stage)
+        self.state = replace(self.state, stage=stage, percent=percent, message=message)
+        self.changed = True
+
+    def meter(self, stage: str, begin: float, end: float, *, guess: int | None = None) -> OnProgress:
+        """A byte counter for a stage that moves the job from `begin` to `end` percent.
+
+        `guess` stands for a total that is not known; it moves the bar, and is never shown as a figure.
+        """
+
+        def report(done: int, total: int | None) -> None:
+            expected = total or guess
+            share = min(done / expected, 1.0) if expected else 0.0
+            percent = round(begin + (end - begin) * share, 1)
+            self.state = Progress(stage, percent, done, total, self.state.message)
+            self.changed = True
+
+        self.progress(stage, begin)
+        return report
+
+    def log(self, text: str) -> None:
+        """Add a line that people read beside the job; the last ones are kept."""
+        self.lines = (*self.lines, LogLine(self._now(), text))[-LOG_LINES:]
+        self.changed = True

@@ -1,0 +1,141 @@
+"""What every service stands on: ports, clock and ids, handed over by bootstrap."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import TypeVar
+
+from ..domain.context import Context
+from ..domain.errors import NotFound, TenantSuspended, Unavailable, VersionConflict
+from ..domain.page import Reach
+from ..domain.permission import Permission, reach
+from ..domain.provider import Endpoint, Provider
+from ..domain.secret import Binding, Secret
+from ..domain.tenant import Tenant, TenantStatus
+from ..ports.archive import Archive
+from ..ports.artifacts import Artifacts
+from ..ports.catalog import Catalog, UnitOfWork
+from ..ports.engine import Engine
+from ..ports.engines import Engines
+from ..ports.passwords import Passwords
+from ..ports.queue import Queue
+from ..ports.servers import Servers
+from ..ports.vault import Vault
+
+T = TypeVar("T")
+
+RACES = 30
+#: Pauses in seconds while the catalog is away: what was done already is not given up for that.
+PATIENCE = (0.1, 0.3, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """The ports and the two sources of change (time, ids). One per open core."""
+
+    catalog: Catalog
+    vault: Vault
+    engines: Engines
+    servers: Servers
+    artifacts: Artifacts
+    archive: Archive
+    queue: Queue
+    passwords: Passwords
+    now: Callable[[], datetime]
+    new_id: Callable[[], str]
+    new_token: Callable[[], str]
+    home: Path
+
+
+class Service:
+    """Base of the services: the kernel, and what several of them need from it."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+
+    async def engine_of(self, provider: Provider) -> Engine:
+        """The live engine of a provider; a private server that is down is started again."""
+        endpoint = provider.endpoint
+        if provider.server is not None:
+            endpoint, password = await self.kernel.servers.endpoint(provider.server)
+            if endpoint != provider.endpoint:
+                provider = await self._moved(provider.id, endpoint)
+            return await self.kernel.engines.engine(provider, password)
+        return await self.kernel.engines.engine(provider, await self.password_of(provider.id))
+
+    async def password_of(self, provider_id: str) -> str | None:
+        async with self.kernel.catalog.read() as uow:
+            secret = await uow.secrets.get(password_place(provider_id))
+        if secret is None:
+            return None
+        return (await self.kernel.vault.open(secret.envelope, password_binding(provider_id))).decode()
+
+    async def sealed_password(self, provider_id: str, password: str) -> Secret:
+        """Seal a provider's password. Call it outside of a unit of work: the vault may write a key."""
+        envelope = await self.kernel.vault.seal(password.encode(), password_binding(provider_id))
+        now = self.kernel.now()
+        return Secret(password_place(provider_id), None, provider_id, envelope, now, now)
+
+    async def _moved(self, provider_id: str, endpoint: Endpoint) -> Provider:
+        """A private server came up on another port: the provider follows it."""
+        async with self.kernel.catalog.write() as uow:
+            current = await found(uow.providers.get(provider_id), "provider", provider_id)
+            current = replace(
+                current, endpoint=endpoint, revision=current.revision + 1, updated_at=self.kernel.now()
+            )
+            await uow.providers.save(current)
+        return current
+
+    def reach(self, ctx: Context, permission: Permission) -> Reach:
+        return reach(permission, ctx.grants, ctx.tenant_id)
+
+
+def password_place(provider_id: str) -> str:
+    return f"{provider_id}/password"
+
+
+def password_binding(provider_id: str) -> Binding:
+    return Binding(None, "providers", provider_id, "password")
+
+
+async def found(row: Awaitable[T | None], kind: str, id: str) -> T:
+    """The row, or NotFound in words."""
+    value = await row
+    if value is None:
+        raise NotFound(f"There is no {kind} {id!r}.", field="id")
+    return value
+
+
+async def raced(work: Callable[[], Awaitable[T]]) -> T:
+    """Run a short unit of work, again when somebody else changed the same rows meanwhile.
+
+    SQLite's writers wait for each other; PostgreSQL's find out at the end.
+    """
+    for attempt in range(RACES):
+        try:
+            return await work()
+        except VersionConflict:
+            await asyncio.sleep(0.01 * attempt)
+    return await work()
+
+
+async def insisted(work: Callable[[], Awaitable[T]]) -> T:
+    """Like `raced`, and for a minute also while the catalog is away: for outcomes of what was done already."""
+    for pause in PATIENCE:
+        try:
+            return await raced(work)
+        except Unavailable:
+            await asyncio.sleep(pause)
+    return await raced(work)
+
+
+async def active_tenant(uow: UnitOfWork, tenant_id: str) -> Tenant:
+    """The tenant, refusing one that is deleted or suspended."""
+    tenant = await uow.tenants.get(tenant_id)
+    if tenant is None or tenant.status is TenantStatus.DELETED:
+        raise NotFound(f"There is no tenant {tenant_id!r}.", field="tenant_id")
+    if tenant.status is TenantStatus.SUSPENDED:
+        raise TenantSuspended(f"The tenant {tenant.name!r} is suspended.")
+    return tenant

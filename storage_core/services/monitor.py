@@ -1,0 +1,67 @@
+"""Keeps each provider's status honest: probed every half minute by the worker."""
+
+import asyncio
+from dataclasses import replace
+
+from ..domain.errors import StorageError
+from ..domain.health import Health
+from ..domain.page import Query
+from ..domain.provider import Provider, ProviderStatus
+from .kernel import Service
+
+AT_ONCE = 8
+
+STOPPED = (
+    "The private server does not run. Start it on the Providers page or with `engines start`; "
+    "whatever uses it also starts it."
+)
+
+
+class Monitor(Service):
+    """Probes engines. Not an operation: it reads nobody's data and changes only what it saw."""
+
+    async def probe_all(self) -> None:
+        """Probe every provider, a few at a time, and write down what changed."""
+        async with self.kernel.catalog.read() as uow:
+            providers = (await uow.providers.find(Query(limit=500))).items
+        gate = asyncio.Semaphore(AT_ONCE)
+
+        async def one(provider: Provider) -> None:
+            async with gate:
+                await self._remember(provider.id, await self._health(provider))
+
+        async with asyncio.TaskGroup() as group:
+            for provider in providers:
+                group.create_task(one(provider))
+
+    async def _health(self, provider: Provider) -> Health:
+        if provider.server is not None and not await self._runs(provider.server):
+            # A probe is no reason to start a private server that people stopped.
+            return Health(online=False, milliseconds=0, problem=STOPPED)
+        try:
+            return await (await self.engine_of(provider)).health()
+        except StorageError as error:
+            return Health(online=False, milliseconds=0, problem=f"{error.detail} {error.hint}".strip())
+
+    async def _runs(self, server: str) -> bool:
+        return any(s.name == server and s.running for s in await self.kernel.servers.list())
+
+    async def _remember(self, id: str, health: Health) -> None:
+        now = self.kernel.now()
+        async with self.kernel.catalog.write() as uow:
+            row = await uow.providers.get(id)
+            if row is None:
+                return
+            await uow.providers.save(
+                replace(
+                    row,
+                    status=ProviderStatus.ONLINE if health.online else ProviderStatus.OFFLINE,
+                    problem=None if health.online else health.problem,
+                    engine_version=health.version or row.engine_version,
+                    latency_ms=round(health.milliseconds, 2) if health.online else row.latency_ms,
+                    checked_at=now,
+                    updated_at=row.updated_at
+                    if health.online == (row.status is ProviderStatus.ONLINE)
+                    else now,
+                )
+            )

@@ -1,0 +1,371 @@
+"""`@operation` and `@durable`: what every door must do and none may forget, in one place.
+
+A call is authorised against the permission and the target, its intent is audited, it is timed and logged, run, and
+its outcome audited. A durable operation answers a ticket; a worker does the work (see `jobs`).
+"""
+
+import functools
+import hashlib
+import inspect
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, TypeVar, cast, get_type_hints
+
+from pydantic import SecretBytes, SecretStr, TypeAdapter
+
+from ..domain.audit import SYSTEM_CHAIN, AuditEntry, Phase
+from ..domain.context import Context
+from ..domain.errors import (
+    AuditUnavailable,
+    ConfirmationRequired,
+    Forbidden,
+    Internal,
+    NotFound,
+    StorageError,
+    Unavailable,
+)
+from ..domain.job import Job, JobOrder, Ticket
+from ..domain.permission import MATRIX, Permission, Rule, Target, Verdict, decide
+from ..ports.catalog import UnitOfWork
+from ..telemetry import correlation, diagnostics
+from .handle import JobHandle
+from .kernel import Kernel, Service, active_tenant
+from .request import Request
+from .targets import LIST, TargetOf
+
+log = logging.getLogger(__name__)
+
+S = TypeVar("S", bound=Service)
+R = TypeVar("R", bound=Request)
+A = TypeVar("A")
+
+
+class Effect(StrEnum):
+    """What an operation does to the world; decides verb, audit and durability."""
+
+    READ = "read"
+    CHANGE = "change"
+    LONG = "long"
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What a durable operation's acceptance answers: the row the job is about."""
+
+    id: str
+    name: str = ""
+    tenant_id: str | None = None
+    provider_id: str | None = None
+
+
+Accept = Callable[[Any, Context, Any, UnitOfWork, str], Awaitable[Accepted]]
+Settle = Callable[[Any, UnitOfWork, Job, StorageError], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One thing people can do. `answer` is what it returns in the end; doors are derived from these fields.
+
+    `sensitive` reads show people's data or secrets' metadata and are audited. `while_suspended` may touch a
+    suspended tenant. `work` runs a durable operation in the worker, `settle` tidies its rows when it fails.
+    """
+
+    name: str
+    needs: Permission
+    request: type[Request]
+    answer: Any
+    effect: Effect
+    target: TargetOf
+    summary: str
+    sensitive: bool = False
+    while_suspended: bool = False
+    work: Callable[..., Awaitable[Any]] | None = None
+    settle: Settle | None = None
+
+    @property
+    def noun(self) -> str:
+        return self.name.partition(".")[0]
+
+    @property
+    def verb(self) -> str:
+        return self.name.partition(".")[2]
+
+
+def operation(
+    name: str,
+    *,
+    needs: Permission,
+    on: TargetOf,
+    effect: Effect = Effect.CHANGE,
+    sensitive: bool = False,
+    while_suspended: bool = False,
+) -> Callable[[Callable[[S, Context, R], Awaitable[A]]], Callable[[S, Context, R], Awaitable[A]]]:
+    """Mark a service's method as an operation that answers at once."""
+
+    def mark(method: Callable[[S, Context, R], Awaitable[A]]) -> Callable[[S, Context, R], Awaitable[A]]:
+        request, answer = _signature(method)
+        op = Operation(
+            name, needs, request, answer, effect, on, _summary(request), sensitive, while_suspended
+        )
+
+        @functools.wraps(method)
+        async def run(self: S, ctx: Context, request: R) -> A:
+            return await _guarded(op, self.kernel, ctx, request, lambda: method(self, ctx, request))
+
+        run.operation = op  # type: ignore[attr-defined]
+        return run
+
+    return mark
+
+
+def durable(
+    name: str,
+    *,
+    needs: Permission,
+    on: TargetOf,
+    accept: Accept,
+    settle: Settle | None = None,
+) -> Callable[
+    [Callable[[S, Context, R, JobHandle], Awaitable[A]]], Callable[[S, Context, R], Awaitable[Ticket]]
+]:
+    """Mark a service's method as long work: the call accepts it and answers a ticket, a worker runs it.
+
+    `accept` validates and writes the operation's own row in the transaction that enqueues the job.
+    """
+
+    def mark(
+        method: Callable[[S, Context, R, JobHandle], Awaitable[A]],
+    ) -> Callable[[S, Context, R], Awaitable[Ticket]]:
+        request, answer = _signature(method)
+        _refuse_secrets(name, request)
+        op = Operation(
+            name, needs, request, answer, Effect.LONG, on, _summary(request), work=method, settle=settle
+        )
+
+        @functools.wraps(method)
+        async def run(self: S, ctx: Context, request: R) -> Ticket:
+            return await _guarded(
+                op, self.kernel, ctx, request, lambda: _submit(op, self, ctx, request, accept)
+            )
+
+        run.operation = op  # type: ignore[attr-defined]
+        return cast("Callable[[S, Context, R], Awaitable[Ticket]]", run)
+
+    return mark
+
+
+def operations_of(service: Service) -> dict[str, tuple[Operation, Callable[..., Awaitable[Any]]]]:
+    """The operations of a service, by name, with their bound methods."""
+    marked = inspect.getmembers(service, lambda m: inspect.ismethod(m) and hasattr(m, "operation"))
+    return {m.operation.name: (m.operation, m) for _, m in marked}
+
+
+def declared(*services: type[Service]) -> tuple[Operation, ...]:
+    """The operations of service classes, without opening anything: doors are built from these."""
+    marked = (m for cls in services for _, m in inspect.getmembers(cls, lambda m: hasattr(m, "operation")))
+    return tuple(sorted((m.operation for m in marked), key=lambda op: op.name))
+
+
+async def _guarded(
+    op: Operation, kernel: Kernel, ctx: Context, request: Request, run: Callable[[], Awaitable[A]]
+) -> A:
+    token = correlation.set(ctx.correlation_id)
+    started = time.perf_counter()
+    result = "ok"
+    try:
+        target = await _authorised(op, kernel, ctx, request)
+        audited = op.effect is not Effect.READ
+        if audited:
+            await write_audit(kernel, op, ctx, target, request, Phase.INTENT, "begun")
+        try:
+            answer = await run()
+        except Exception as error:
+            if audited:
+                known = isinstance(error, StorageError)
+                code, detail = (error.code, error.detail) if known else (Internal.code, type(error).__name__)
+                await write_audit(kernel, op, ctx, target, request, Phase.OUTCOME, code, detail)
+            raise
+        if audited or op.sensitive:
+            phase = Phase.OUTCOME if audited else Phase.READ
+            await write_audit(kernel, op, ctx, target, request, phase, "ok")
+        return answer
+    except StorageError as error:
+        result = error.code
+        raise
+    except Exception as error:
+        # The one place where the unexpected becomes an answer: the log keeps the trace, the caller the id.
+        result = "internal"
+        log.exception("%s failed unexpectedly", op.name)
+        raise Internal(f"{op.name} failed unexpectedly ({type(error).__name__}).") from error
+    finally:
+        took = (time.perf_counter() - started) * 1000
+        diagnostics.debug(
+            "%s by %s through %s: %s in %.1f ms", op.name, ctx.actor.name, ctx.door, result, took
+        )
+        correlation.reset(token)
+
+
+_CONTEXT: TypeAdapter[Context] = TypeAdapter(Context)
+
+
+async def _submit(op: Operation, service: Service, ctx: Context, request: Request, accept: Accept) -> Ticket:
+    """Write the operation's row, the job and its order, and enqueue: one transaction."""
+    kernel = service.kernel
+    job_id, now = kernel.new_id(), kernel.now()
+    async with kernel.catalog.write() as uow:
+        accepted = await accept(service, ctx, request, uow, job_id)
+        job = Job(
+            job_id,
+            op.name,
+            now,
+            now,
+            ctx.actor.id,
+            ctx.actor.name,
+            target_id=accepted.id,
+            target_name=accepted.name,
+            tenant_id=accepted.tenant_id,
+            provider_id=accepted.provider_id,
+        )
+        await uow.jobs.add(job)
+        context = _CONTEXT.dump_json(ctx).decode()
+        await uow.orders.add(JobOrder(job_id, request.model_dump_json(), context, now))
+        await uow.enqueue(job)
+    return Ticket(accepted.id, job_id)
+
+
+def read_order(op: Operation, order: JobOrder) -> tuple[Context, Request]:
+    """What the worker runs: the caller's context as it was when the job was accepted, and the request."""
+    return _CONTEXT.validate_json(order.context), op.request.model_validate_json(order.request)
+
+
+async def _authorised(op: Operation, kernel: Kernel, ctx: Context, request: Request) -> Target:
+    """Find the target, refuse what the caller may not do (and audit the refusal)."""
+    target = Target(op.noun)
+    try:
+        async with kernel.catalog.read() as uow:
+            if ctx.tenant_id is not None and not op.while_suspended:
+                await active_tenant(uow, ctx.tenant_id)
+            target = await op.target(uow, ctx, request)
+            authorise(op, ctx, target, request)
+            if target.tenant_id not in (None, LIST) and not op.while_suspended:
+                await active_tenant(uow, cast("str", target.tenant_id))
+    except Unavailable:
+        raise
+    except StorageError as error:
+        await write_audit(kernel, op, ctx, target, request, Phase.REFUSED, error.code, error.detail)
+        raise
+    return target
+
+
+def authorise(op: Operation, ctx: Context, target: Target, request: Request) -> None:
+    """The one check every door passes: permission, scope, the tenant the call is narrowed to, confirmation."""
+    if target.tenant_id == LIST:
+        # Lists and own things: any grant that holds the permission will do, the service narrows the rows.
+        if not any(MATRIX[op.needs][g.role] > Rule.DENY for g in ctx.grants):
+            raise Forbidden(f"{op.name} needs the permission {op.needs}.")
+        return
+    if ctx.tenant_id is not None and target.tenant_id not in (None, ctx.tenant_id):
+        raise NotFound(f"There is no {target.kind} {target.id or target.name!r}.")
+    match decide(op.needs, target, ctx.grants, ctx.actor.id):
+        case Verdict.ALLOWED:
+            return
+        case Verdict.CONFIRM:
+            typed = getattr(request, "confirm", None)
+            if typed != target.name:
+                raise ConfirmationRequired(
+                    f"{op.name} needs the exact name of the {target.kind} typed.",
+                    field="confirm",
+                    hint=f"Repeat the name as `confirm` (CLI: --confirm {target.name!r}).",
+                )
+        case Verdict.FORBIDDEN:
+            raise Forbidden(f"{op.name} needs the permission {op.needs}.")
+        case Verdict.INVISIBLE:
+            if target.id is None:
+                raise Forbidden(f"{op.name} needs a role that covers this scope.")
+            raise NotFound(f"There is no {target.kind} {target.id!r}.")
+
+
+async def write_audit(
+    kernel: Kernel,
+    op: Operation,
+    ctx: Context,
+    target: Target,
+    request: Request,
+    phase: Phase,
+    result: str,
+    detail: str = "",
+) -> None:
+    """Append to the target's chain; AuditUnavailable refuses the operation when that cannot be done."""
+    digest = hashlib.sha256(request.model_dump_json().encode()).hexdigest()
+    entry = audit_entry(kernel, op.name, ctx, target, digest, phase, result, detail)
+    try:
+        async with kernel.catalog.write() as uow:
+            await uow.audit.append(entry)
+    except Unavailable as error:
+        raise AuditUnavailable("The audit log cannot be written.", hint=error.hint) from error
+
+
+def audit_entry(
+    kernel: Kernel,
+    operation: str,
+    ctx: Context,
+    target: Target,
+    digest: str,
+    phase: Phase,
+    result: str,
+    detail: str = "",
+) -> AuditEntry:
+    """An entry of the target's chain, not yet linked; `digest` is the request's hash."""
+    tenant_id = target.tenant_id if target.tenant_id != LIST else ctx.tenant_id
+    return AuditEntry(
+        chain=tenant_id or SYSTEM_CHAIN,
+        sequence=0,
+        at=kernel.now(),
+        phase=phase,
+        operation=operation,
+        actor_id=ctx.actor.id[:80],
+        actor_name=_shown(ctx.actor.name, 80),
+        role=highest_role(ctx),
+        door=ctx.door,
+        correlation_id=_shown(ctx.correlation_id, 64),
+        result=result,
+        target_kind=target.kind,
+        target_id=_shown(target.id or "", 64),
+        target_name=_shown(target.name, 200),
+        tenant_id=tenant_id,
+        address=None if ctx.address is None else _shown(ctx.address, 64),
+        reason=ctx.reason,
+        detail=_shown(detail, 2000),
+        digest=digest,
+    )
+
+
+def _shown(text: str, limit: int) -> str:
+    """Text from outside, as every catalog can keep it: no NUL, no lone surrogate, not longer than its column."""
+    return text[:limit].replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
+
+
+def highest_role(ctx: Context) -> str:
+    return max((g.role for g in ctx.grants), key=lambda r: r.rank).value if ctx.grants else ""
+
+
+def _signature(method: Callable[..., Any]) -> tuple[type[Request], Any]:
+    hints = get_type_hints(method)
+    return hints["request"], hints["return"]
+
+
+def _summary(request: type[Request]) -> str:
+    doc = inspect.getdoc(request)
+    if not doc:
+        raise TypeError(f"{request.__name__} needs a docstring: it is the operation's help")
+    return doc
+
+
+def _refuse_secrets(name: str, request: type[Request]) -> None:
+    """A durable request is stored as JSON: a secret in it would be stored, or lost as stars."""
+    for field, info in request.model_fields.items():
+        if any(kind.__name__ in str(info.annotation) for kind in (SecretStr, SecretBytes)):
+            raise TypeError(f"{name}: the field {field} is a secret; pass the id of a vault entry")

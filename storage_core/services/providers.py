@@ -1,0 +1,314 @@
+"""Providers: register engines, test them step by step, keep their connection."""
+
+from dataclasses import replace
+from typing import Self
+
+from pydantic import Field, SecretStr, model_validator
+
+from ..domain.context import Context
+from ..domain.errors import Forbidden, InUse, InvalidRequest, NameTaken, StorageError, revive
+from ..domain.naming import checked_name
+from ..domain.page import Clause, Page, Query, Reach, Test
+from ..domain.permission import Permission, Target, Verdict, decide
+from ..domain.provider import (
+    CheckStep,
+    Endpoint,
+    EngineKind,
+    Provider,
+    ProviderStatus,
+    StepStatus,
+    TlsMode,
+)
+from .kernel import Service, found, password_place
+from .operation import Effect, operation
+from .request import ById, Confirmed, ListRequest, Request
+from .targets import a_list, everything, provider, provider_target
+
+
+class Connection(Request):
+    """How to reach an engine: a server (host, port, user, password …) or a directory (path)."""
+
+    host: str | None = Field(None, min_length=1, max_length=253, examples=["db.example"])
+    """Name or address of the server."""
+    port: int | None = Field(None, ge=1, le=65535, examples=[5432])
+    """Its port; the engine's usual one, if left out."""
+    user: str | None = Field(None, min_length=1, max_length=128, examples=["console"])
+    """Who signs in."""
+    password: SecretStr | None = None
+    """The password; stored sealed, never shown again."""
+    database: str | None = Field(None, min_length=1, max_length=128, examples=["postgres"])
+    """PostgreSQL: the database to sign in to. MongoDB: the one that knows the user (authSource)."""
+    tls: TlsMode = Field(TlsMode.DISABLE, examples=["verify-full"])
+    """disable, require (encrypted, identity unchecked), verify-ca, verify-full."""
+    tls_ca: str | None = Field(None, max_length=100_000)
+    """The certificate authority to trust, as PEM text."""
+    replica_set: str | None = Field(None, max_length=128)
+    """MongoDB: the replica set's name."""
+    path: str | None = Field(None, max_length=4096)
+    """SQLite: the absolute directory that holds the databases."""
+
+    @model_validator(mode="after")
+    def _one_of(self) -> Self:
+        if (self.host is None) == (self.path is None):
+            raise ValueError("give either host (a server) or path (a directory)")
+        return self
+
+    def endpoint(self, kind: EngineKind) -> Endpoint:
+        """The part that is no secret, checked against the kind of engine."""
+        if kind.is_files != (self.path is not None):
+            raise InvalidRequest(
+                f"{kind} needs {'a path' if kind.is_files else 'a host'}.",
+                field=f"connection.{'path' if kind.is_files else 'host'}",
+            )
+        if self.replica_set is not None and kind is not EngineKind.MONGODB:
+            raise InvalidRequest("Only MongoDB has replica sets.", field="connection.replica_set")
+        return Endpoint(**self.model_dump(exclude={"password"}))
+
+
+class CreateProvider(Request):
+    """Register an engine. It is tested first; a connection that fails is refused with the step that failed."""
+
+    name: str = Field(max_length=48, examples=["main-postgres"])
+    """A unique name."""
+    kind: EngineKind = Field(examples=["postgresql"])
+    """Which engine it is."""
+    connection: Connection
+    """How to reach it."""
+    proof_provider_id: str | None = Field(None, max_length=64)
+    """Another provider of the same kind on which backups of this one are proven."""
+
+
+class ListProviders(ListRequest):
+    """List the registered engines."""
+
+    kind: str | None = Field(None, examples=["postgresql"])
+    """Filter: the kind of engine."""
+    status: str | None = Field(None, examples=["online"])
+    """Filter: unknown, online, offline."""
+
+
+class GetProvider(ById):
+    """Show one engine."""
+
+
+class UpdateProvider(ById):
+    """Change a provider's name, connection or proof provider; a new connection is tested first."""
+
+    name: str | None = Field(None, max_length=48, examples=["main-postgres"])
+    """A new unique name."""
+    connection: Connection | None = None
+    """A whole new connection; without a password the stored one stays."""
+    proof_provider_id: str | None = Field(None, max_length=64)
+    """Another provider of the same kind to prove backups on; `none` takes it away."""
+
+
+class DeleteProvider(Confirmed):
+    """Forget a provider that holds no databases. Nothing on the engine is touched."""
+
+
+class TestProvider(Request):
+    """Test a connection step by step: a registered provider's, or one that is not saved yet."""
+
+    __test__ = False
+
+    id: str | None = Field(None, max_length=64)
+    """The provider to test …"""
+    kind: EngineKind | None = Field(None, examples=["postgresql"])
+    """… or the kind of a connection that is not saved yet,"""
+    connection: Connection | None = None
+    """and that connection."""
+
+    @model_validator(mode="after")
+    def _one_of(self) -> Self:
+        if (self.id is None) == (self.connection is None or self.kind is None):
+            raise ValueError("give either id, or kind and connection")
+        return self
+
+
+class Providers(Service):
+    """The providers' operations."""
+
+    @operation("providers.create", needs=Permission.PROVIDER_WRITE, on=everything("provider"))
+    async def create(self, ctx: Context, request: CreateProvider) -> Provider:
+        name = checked_name(request.name, "name")
+        endpoint = request.connection.endpoint(request.kind)
+        await self._check_proof_provider(request.proof_provider_id, request.kind)
+        password = _plain(request.connection)
+        async with self.kernel.catalog.read() as uow:
+            if await uow.providers.one(name=name) is not None:
+                raise NameTaken(f"The provider {name!r} exists already.", field="name")
+        version, latency = await self._tried(request.kind, endpoint, password)
+        now, id = self.kernel.now(), self.kernel.new_id()
+        row = Provider(
+            id,
+            name,
+            request.kind,
+            endpoint,
+            now,
+            now,
+            status=ProviderStatus.ONLINE,
+            engine_version=version,
+            checked_at=now,
+            latency_ms=latency,
+            proof_provider_id=request.proof_provider_id,
+        )
+        secret = await self.sealed_password(id, password) if password is not None else None
+        async with self.kernel.catalog.write() as uow:
+            await uow.providers.add(row)
+            if secret is not None:
+                await uow.secrets.add(secret)
+        return row
+
+    @operation("providers.list", needs=Permission.INVENTORY_READ, on=a_list("provider"), effect=Effect.READ)
+    async def list(self, ctx: Context, request: ListProviders) -> Page[Provider]:
+        async with self.kernel.catalog.read() as uow:
+            page = await uow.providers.find(request.query(_all()))
+        return Page(tuple(_shown(ctx, p) for p in page.items), page.next, page.total)
+
+    @operation("providers.get", needs=Permission.INVENTORY_READ, on=a_list("provider"), effect=Effect.READ)
+    async def get(self, ctx: Context, request: GetProvider) -> Provider:
+        async with self.kernel.catalog.read() as uow:
+            return _shown(ctx, await found(uow.providers.get(request.id), "provider", request.id))
+
+    @operation("providers.update", needs=Permission.PROVIDER_WRITE, on=provider())
+    async def update(self, ctx: Context, request: UpdateProvider) -> Provider:
+        async with self.kernel.catalog.read() as uow:
+            row = await found(uow.providers.get(request.id), "provider", request.id)
+        if request.name is not None:
+            row = replace(row, name=checked_name(request.name, "name"))
+        if request.proof_provider_id is not None:
+            other = None if request.proof_provider_id == "none" else request.proof_provider_id
+            await self._check_proof_provider(other, row.kind)
+            row = replace(row, proof_provider_id=other)
+        secret = None
+        if request.connection is not None:
+            if row.server is not None:
+                raise InvalidRequest("A private server's connection is its own.", field="connection")
+            endpoint, password = request.connection.endpoint(row.kind), _plain(request.connection)
+            kept = password if password is not None else await self.password_of(row.id)
+            version, latency = await self._tried(row.kind, endpoint, kept)
+            secret = await self.sealed_password(row.id, password) if password is not None else None
+            row = replace(
+                row,
+                endpoint=endpoint,
+                revision=row.revision + 1,
+                engine_version=version,
+                latency_ms=latency,
+                status=ProviderStatus.ONLINE,
+                problem=None,
+            )
+        row = replace(row, updated_at=self.kernel.now())
+        async with self.kernel.catalog.write() as uow:
+            await uow.providers.save(row)
+            if secret is not None:
+                before = await uow.secrets.get(secret.id)
+                if before is None:
+                    await uow.secrets.add(secret)
+                else:
+                    await uow.secrets.save(
+                        replace(secret, created_at=before.created_at, version=before.version + 1)
+                    )
+        return row
+
+    @operation("providers.delete", needs=Permission.PROVIDER_DELETE, on=provider())
+    async def delete(self, ctx: Context, request: DeleteProvider) -> Provider:
+        async with self.kernel.catalog.write() as uow:
+            row = await found(uow.providers.get(request.id), "provider", request.id)
+            held = await uow.databases.find(Query(_on(row.id), limit=1))
+            if held.total:
+                raise InUse(
+                    f"The provider {row.name!r} still has {held.total} databases.",
+                    hint="Delete its databases first; their backups stay.",
+                )
+            proving = await uow.providers.find(
+                Query((Clause("proof_provider_id", Test.ANY_OF, (row.id,)),), limit=1)
+            )
+            if proving.total:
+                raise InUse(
+                    f"The provider {proving.items[0].name!r} proves its backups here.",
+                    hint="Name another proof provider there first.",
+                )
+            await uow.secrets.remove(password_place(row.id))
+            await uow.providers.remove(row.id)
+        await self.kernel.engines.forget(row.id)
+        return row
+
+    @operation("providers.test", needs=Permission.PROVIDER_INSPECT, on=a_list("provider"))
+    async def test(self, ctx: Context, request: TestProvider) -> tuple[CheckStep, ...]:
+        if request.connection is not None and request.kind is not None:
+            # A connection of the caller's own making reaches out from here: only who may register may try.
+            _needs_global(ctx, Permission.PROVIDER_WRITE)
+            endpoint = request.connection.endpoint(request.kind)
+            engine = self.kernel.engines.trial(request.kind, endpoint, _plain(request.connection))
+            try:
+                return await engine.check()
+            finally:
+                await engine.close()
+        async with self.kernel.catalog.read() as uow:
+            row = await found(uow.providers.get(request.id or ""), "provider", request.id or "")
+        steps = await (await self.engine_of(row)).check()
+        await self._remember(row.id, steps)
+        return steps
+
+    async def _remember(self, id: str, steps: tuple[CheckStep, ...]) -> None:
+        failed = next((s for s in steps if s.status is StepStatus.FAILED), None)
+        async with self.kernel.catalog.write() as uow:
+            row = await found(uow.providers.get(id), "provider", id)
+            status = ProviderStatus.OFFLINE if failed else ProviderStatus.ONLINE
+            problem = f"{failed.detail} {failed.fix}".strip() if failed else None
+            latency = sum(s.milliseconds or 0 for s in steps if s.name in ("tcp", "tls", "sign_in"))
+            now = self.kernel.now()
+            await uow.providers.save(
+                replace(
+                    row, status=status, problem=problem, checked_at=now, latency_ms=latency, updated_at=now
+                )
+            )
+
+    async def _tried(self, kind: EngineKind, endpoint: Endpoint, password: str | None) -> tuple[str, float]:
+        """Test a connection; the first failed step becomes the error every door shows."""
+        engine = self.kernel.engines.trial(kind, endpoint, password)
+        try:
+            for step in await engine.check():
+                if step.status is StepStatus.FAILED:
+                    raise revive(step.code or StorageError.code, step.detail, step.fix)
+            health, info = await engine.health(), await engine.info()
+            return info.version, health.milliseconds
+        finally:
+            await engine.close()
+
+    async def _check_proof_provider(self, id: str | None, kind: EngineKind) -> None:
+        if id is None:
+            return
+        async with self.kernel.catalog.read() as uow:
+            other = await uow.providers.get(id)
+        if other is None or other.kind is not kind:
+            raise InvalidRequest(
+                "The proof provider must be a registered provider of the same kind.",
+                field="proof_provider_id",
+            )
+
+
+def _plain(connection: Connection) -> str | None:
+    return None if connection.password is None else connection.password.get_secret_value()
+
+
+def _on(provider_id: str) -> tuple[Clause, ...]:
+    return (Clause("provider_id", Test.ANY_OF, (provider_id,)),)
+
+
+def _all() -> Reach:
+    """Providers are shared ground: everybody signed in sees that they exist (without host and user)."""
+    return Reach(everything=True)
+
+
+def _needs_global(ctx: Context, permission: Permission) -> None:
+    if decide(permission, Target("provider"), ctx.grants, ctx.actor.id) is not Verdict.ALLOWED:
+        raise Forbidden(f"This needs the permission {permission} everywhere.")
+
+
+def _shown(ctx: Context, row: Provider) -> Provider:
+    """The provider as this caller may see it: host, user and path only with the right to inspect it."""
+    verdict = decide(Permission.PROVIDER_INSPECT, provider_target(row), ctx.grants, ctx.actor.id)
+    if verdict is Verdict.ALLOWED:
+        return row
+    return replace(row, endpoint=Endpoint(tls=row.endpoint.tls), problem=None, server=None)

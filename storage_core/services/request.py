@@ -1,0 +1,62 @@
+"""The shape of every request: frozen, validated when made, described field by field."""
+
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ..domain.page import MAX_LIMIT, Clause, Query, Reach, clause
+
+
+class Request(BaseModel):
+    """Base of all requests. Docstrings of fields become their description in OpenAPI and ``--help``."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        validate_default=True,
+        hide_input_in_errors=True,
+        str_max_length=100_000,
+    )
+
+
+class ById(Request):
+    """A request about one thing."""
+
+    id: str = Field(min_length=1, max_length=64, examples=["0b4f1c52-7f5e-4c9a-9a51-2f0f6b1f8e11"])
+    """The id of the thing."""
+
+
+class Confirmed(ById):
+    """A request that needs its target's exact name typed."""
+
+    confirm: str = Field("", max_length=128, examples=["orders"])
+    """The exact name of what this is about, typed as a confirmation."""
+
+
+class ListRequest(Request):
+    """A page of a list. Filters read ``a``, ``a,b`` (any of) or ``!a`` (none of)."""
+
+    limit: int = Field(50, ge=1, le=MAX_LIMIT, examples=[50])
+    """Rows in the page."""
+    cursor: str | None = Field(None, max_length=1000)
+    """Where the page begins: `next` of the page before. Stable while rows come and go."""
+    offset: int = Field(0, ge=0, le=10_000_000, examples=[0])
+    """Rows to skip from the start, for numbered pages; not together with a cursor."""
+    sort: str = Field("-created_at", max_length=64, examples=["-created_at"])
+    """A field to sort by; with a leading minus, downwards."""
+    q: str = Field("", max_length=200, examples=[""])
+    """Free text to look for."""
+
+    def query(self, reach: Reach, *clauses: tuple[Clause, ...]) -> Query:
+        """The query these fields ask, narrowed to `reach`."""
+        where = tuple(c for group in (*self.filters(), *clauses) for c in group)
+        return Query(where, self.q, self.sort, self.limit, self.cursor, self.offset, reach)
+
+    def filters(self) -> tuple[tuple[Clause, ...], ...]:
+        """Every further text field of the request is a filter on the field of its name."""
+        own = type(self).model_fields.keys() - ListRequest.model_fields.keys()
+        return tuple(clause(name, getattr(self, name)) for name in sorted(own))
+
+    def with_limit(self, limit: int) -> Self:
+        return self.model_copy(update={"limit": limit})

@@ -1,0 +1,321 @@
+"""Who is asking: passwords, sessions and tokens become a Context; the first SuperAdmin is made here."""
+
+import hashlib
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from limits import parse
+from limits.storage import MemoryStorage
+from limits.strategies import FixedWindowRateLimiter
+
+from ..domain.audit import Phase
+from ..domain.context import Actor, ActorKind, Context, Door, system_context
+from ..domain.errors import (
+    Gone,
+    InvalidRequest,
+    NotFound,
+    TooManyRequests,
+    Unauthenticated,
+    VersionConflict,
+)
+from ..domain.identity import (
+    MIN_PASSWORD,
+    SETUP_LINK_LIFE,
+    ApiToken,
+    Credential,
+    CredentialKind,
+    Password,
+    Session,
+    SetupClaim,
+    User,
+    UserGrant,
+    UserStatus,
+    session_alive,
+    token_alive,
+)
+from ..domain.page import Clause, Query, Test
+from ..domain.permission import Grant, Permission, Role, Scope, ScopeKind, Target, reach
+from ..domain.tenant import TenantStatus
+from ..ports.catalog import UnitOfWork
+from ..tenancy import TenantScope
+from .kernel import Kernel, Service, active_tenant
+from .operation import Effect, Operation, write_audit
+from .request import Request
+from .targets import everything
+
+TOUCH = timedelta(minutes=1)
+TOKEN_PREFIX = "sct_"  # noqa: S105 - what every token begins with
+
+_PER_ACCOUNT = parse("10 per 5 minutes")
+_PER_ADDRESS = parse("60 per 5 minutes")
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """A fresh session: the cookie's value, shown once, and who it is."""
+
+    cookie: str
+    user: User
+
+    def __repr__(self) -> str:
+        return f"SignedIn(***, {self.user.username})"
+
+
+def digest(value: str) -> str:
+    """SHA-256 of a bearer's secret; it has 256 random bits, so no slow hash is needed."""
+    return hashlib.sha256(value.encode()).hexdigest()
+
+
+def check_password(password: str, field: str = "password") -> str:
+    if len(password) < MIN_PASSWORD:
+        raise InvalidRequest(f"The password needs at least {MIN_PASSWORD} characters.", field=field)
+    if len(password) > 1024:
+        raise InvalidRequest("The password is too long.", field=field, hint="At most 1024 characters.")
+    return password
+
+
+class SignIn(Service):
+    """Authentication. Not operations: these run before anybody is known, and audit themselves."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        super().__init__(kernel)
+        self._limiter = FixedWindowRateLimiter(MemoryStorage())
+
+    async def login(
+        self, username: str, password: str, address: str | None, agent: str, correlation: str
+    ) -> SignedIn:
+        """Check a password and open a session. Unknown users take as long as known ones and read the same."""
+        self._slow_down(username, address)
+        async with self.kernel.catalog.read() as uow:
+            user = await uow.users.one(username=username)
+            stored = await uow.passwords.get(user.id) if user else None
+        fits = await self.kernel.passwords.verify(password[:1024], stored.hash if stored else None)
+        # Again, now that it is known: many guesses at once must not all pass before the first one counts.
+        self._slow_down(username, address)
+        if user is None or not fits or user.status is not UserStatus.ACTIVE:
+            self._limiter.hit(_PER_ACCOUNT, "account", username.lower())
+            self._limiter.hit(_PER_ADDRESS, "address", address or "-")
+            await self._audit("auth.login", user, username, address, correlation, "refused")
+            raise Unauthenticated("User name or password is wrong.", hint="Check both and try again.")
+        self._limiter.clear(_PER_ACCOUNT, "account", username.lower())
+        now, cookie = self.kernel.now(), self.kernel.new_token()
+        session = Session(self.kernel.new_id(), user.id, now, now, address, agent[:300])
+        async with self.kernel.catalog.write() as uow:
+            current = await uow.users.get(user.id)
+            if current is None or current.status is not UserStatus.ACTIVE:
+                raise Unauthenticated("User name or password is wrong.", hint="Check both and try again.")
+            await uow.users.save(replace(current, last_sign_in_at=now))
+            await uow.sessions.add(session)
+            await uow.credentials.add(Credential(digest(cookie), CredentialKind.SESSION, session.id, now))
+        await self._audit("auth.login", user, username, address, correlation, "ok")
+        return SignedIn(cookie, user)
+
+    async def logout(self, cookie: str, correlation: str) -> None:
+        """End a session; does nothing for one that is unknown or over."""
+        async with self.kernel.catalog.write() as uow:
+            credential = await uow.credentials.get(digest(cookie))
+            session = await uow.sessions.get(credential.subject_id) if credential else None
+            if session is None or session.revoked_at is not None:
+                return
+            await uow.sessions.save(replace(session, revoked_at=self.kernel.now()))
+            await uow.publish("sessions", "ended", session.id, None)  # other tabs notice at once
+            user = await uow.users.get(session.user_id)
+        await self._audit("auth.logout", user, "", session.address, correlation, "ok")
+
+    async def by_cookie(
+        self, cookie: str, door: Door, address: str | None, correlation: str, *, touch: bool = True
+    ) -> Context | None:
+        """The caller behind a session cookie, none when it is not (or no longer) valid.
+
+        With `touch` the session counts as used now; without, it goes on idling (a page that refreshes itself).
+        """
+        now = self.kernel.now()
+        async with self.kernel.catalog.read() as uow:
+            credential = await uow.credentials.get(digest(cookie))
+            if credential is None or credential.kind is not CredentialKind.SESSION:
+                return None
+            session = await uow.sessions.get(credential.subject_id)
+            if session is None or not session_alive(session, now):
+                return None
+            user = await uow.users.get(session.user_id)
+            if user is None or user.status is not UserStatus.ACTIVE:
+                return None
+            grants = await self._grants(uow, user.id)
+        if touch and now - session.seen_at > TOUCH:
+            with suppress(VersionConflict):  # another request of the same session noted it just now
+                async with self.kernel.catalog.write() as uow:
+                    current = await uow.sessions.get(session.id)
+                    if current is not None:
+                        await uow.sessions.save(replace(current, seen_at=now))
+        return Context(
+            Actor(user.id, user.username, ActorKind.USER), grants, correlation, door, address=address
+        )
+
+    async def by_token(self, value: str, address: str | None, correlation: str) -> Context | None:
+        """The caller behind an API token: its owner's current rights, narrowed as the token says."""
+        if not value.startswith(TOKEN_PREFIX):
+            return None
+        now = self.kernel.now()
+        async with self.kernel.catalog.read() as uow:
+            credential = await uow.credentials.get(digest(value))
+            if credential is None or credential.kind is not CredentialKind.TOKEN:
+                return None
+            token = await uow.tokens.get(credential.subject_id)
+            if token is None or not token_alive(token, now):
+                return None
+            user = await uow.users.get(token.user_id)
+            if user is None or user.status is not UserStatus.ACTIVE:
+                return None
+            grants = narrowed(await self._grants(uow, user.id), token)
+        if token.used_at is None or now - token.used_at > TOUCH:
+            with suppress(VersionConflict):
+                async with self.kernel.catalog.write() as uow:
+                    current = await uow.tokens.get(token.id)
+                    if current is not None:
+                        await uow.tokens.save(replace(current, used_at=now))
+        actor = Actor(user.id, f"{user.username} ({token.name})", ActorKind.TOKEN)
+        return Context(
+            actor,
+            grants,
+            correlation,
+            Door.REST,
+            token.tenant_id,
+            address=address,
+            expires_at=token.expires_at,
+        )
+
+    async def in_tenant(self, ctx: Context, scope: TenantScope | None) -> Context:
+        """Narrow a caller to the tenant the edge named, by id or name; NotFound outside the caller's scope."""
+        if scope is None:
+            return ctx
+        async with self.kernel.catalog.read() as uow:
+            tenant = await uow.tenants.get(scope.tenant) or await uow.tenants.one(name=scope.tenant)
+        missing = NotFound(f"There is no tenant {scope.tenant!r}.", field="X-Tenant-ID")
+        if tenant is None or tenant.status is TenantStatus.DELETED:
+            raise missing
+        if ctx.tenant_id not in (None, tenant.id):
+            raise missing
+        if reach(Permission.SIGNED_IN, ctx.grants, tenant.id).nothing:
+            raise missing
+        return replace(ctx, tenant_id=tenant.id, namespace=scope.namespace)
+
+    async def check_active(self, ctx: Context) -> None:
+        """TenantSuspended when the tenant the caller is narrowed to may not work now."""
+        if ctx.tenant_id is not None:
+            async with self.kernel.catalog.read() as uow:
+                await active_tenant(uow, ctx.tenant_id)
+
+    async def setup_token(self) -> str | None:
+        """A fresh one-time token for the first SuperAdmin, none when there are users; older ones end."""
+        token, now = self.kernel.new_token(), self.kernel.now()
+        async with self.kernel.catalog.write() as uow:
+            if await self._has_users(uow):
+                return None
+            for old in (await uow.setups.find(Query(limit=500))).items:
+                await uow.setups.remove(old.id)
+            claim = SetupClaim(self.kernel.new_id(), now)
+            await uow.setups.add(claim)
+            await uow.credentials.add(Credential(digest(token), CredentialKind.SETUP, claim.id, now))
+        return token
+
+    async def claim_setup(
+        self, token: str, username: str, password: str, address: str | None, correlation: str
+    ) -> User:
+        """Create the first SuperAdmin with the one-time token; Gone when it was used, is old or unknown."""
+        async with self.kernel.catalog.read() as uow:
+            await self._open_claim(uow, token)  # first, so that strangers cannot keep the hashing busy
+        checked_username(username)
+        check_password(password)
+        hashed = await self.kernel.passwords.hash(password)
+        now = self.kernel.now()
+        async with self.kernel.catalog.write() as uow:
+            claim = await self._open_claim(uow, token)
+            await uow.setups.save(replace(claim, claimed_at=now))
+            user = await self._super_admin(uow, username, hashed)
+        await self._audit("auth.setup", user, username, address, correlation, "ok")
+        return user
+
+    async def _open_claim(self, uow: UnitOfWork, token: str) -> SetupClaim:
+        credential = await uow.credentials.get(digest(token))
+        claim = await uow.setups.get(credential.subject_id) if credential else None
+        if (
+            claim is None
+            or claim.claimed_at is not None
+            or self.kernel.now() - claim.created_at > SETUP_LINK_LIFE
+            or await self._has_users(uow)
+        ):
+            raise Gone(
+                "The setup link was used already or is too old.", hint="Restart the console for a new one."
+            )
+        return claim
+
+    async def ensure_admin(self, password: str) -> None:
+        """The first start with STORAGE_ADMIN_PASSWORD: user `admin`, unless there are users already."""
+        async with self.kernel.catalog.read() as uow:
+            if await self._has_users(uow):
+                return
+        check_password(password, "STORAGE_ADMIN_PASSWORD")
+        hashed = await self.kernel.passwords.hash(password)
+        async with self.kernel.catalog.write() as uow:
+            if await self._has_users(uow):
+                return
+            user = await self._super_admin(uow, "admin", hashed)
+        await self._audit("auth.setup", user, "admin", None, self.kernel.new_id(), "ok")
+
+    async def _super_admin(self, uow: UnitOfWork, username: str, hashed: str) -> User:
+        now = self.kernel.now()
+        user = User(self.kernel.new_id(), checked_username(username), now, now)
+        await uow.users.add(user)
+        await uow.passwords.add(Password(user.id, hashed, now))
+        grant = UserGrant(self.kernel.new_id(), user.id, Role.SUPER_ADMIN, ScopeKind.GLOBAL, None, now)
+        await uow.grants.add(grant)
+        return user
+
+    async def _has_users(self, uow: UnitOfWork) -> bool:
+        return (await uow.users.find(Query(limit=1))).total > 0
+
+    async def _grants(self, uow: UnitOfWork, user_id: str) -> tuple[Grant, ...]:
+        rows = await uow.grants.find(Query((Clause("user_id", Test.ANY_OF, (user_id,)),), limit=500))
+        return tuple(Grant(g.role, Scope(g.scope_kind, g.scope_id)) for g in rows.items)
+
+    def _slow_down(self, username: str, address: str | None) -> None:
+        if not self._limiter.test(_PER_ACCOUNT, "account", username.lower()) or not self._limiter.test(
+            _PER_ADDRESS, "address", address or "-"
+        ):
+            raise TooManyRequests("Too many failed sign-ins.", hint="Wait five minutes and try again.")
+
+    async def _audit(
+        self, name: str, user: User | None, typed: str, address: str | None, correlation: str, result: str
+    ) -> None:
+        actor = (
+            Actor(user.id, user.username, ActorKind.USER) if user else Actor("", typed[:64], ActorKind.USER)
+        )
+        ctx = replace(system_context("sign-in", correlation), actor=actor, grants=(), address=address)
+        op = Operation(name, Permission.SIGNED_IN, Request, None, Effect.CHANGE, everything("session"), "")
+        phase = Phase.OUTCOME if result == "ok" else Phase.REFUSED
+        await write_audit(
+            self.kernel, op, ctx, Target("user", user.id if user else None, typed), Request(), phase, result
+        )
+
+
+def checked_username(username: str) -> str:
+    name = username.strip()
+    if not 1 <= len(name) <= 64 or not name.isprintable():
+        raise InvalidRequest("The user name needs 1 to 64 printable characters.", field="username")
+    return name
+
+
+def narrowed(grants: tuple[Grant, ...], token: ApiToken) -> tuple[Grant, ...]:
+    """A token's rights: its owner's, at most its own role, at most its own tenant."""
+    out = []
+    for grant in grants:
+        role, scope = grant.role, grant.scope
+        if token.role is not None and token.role.rank < role.rank:
+            role = token.role
+        if token.tenant_id is not None:
+            if scope.kind is ScopeKind.PROVIDER or scope.id not in (None, token.tenant_id):
+                continue
+            scope = Scope(ScopeKind.TENANT, token.tenant_id)
+        out.append(Grant(role, scope))
+    return tuple(out)

@@ -1,0 +1,110 @@
+"""What an operation touches: from a request to the target that authorisation and audit speak of."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from ..domain.context import Context
+from ..domain.database import Database
+from ..domain.permission import Target
+from ..domain.provider import Provider
+from ..domain.tenant import Tenant
+from ..ports.catalog import UnitOfWork
+from .kernel import found
+
+#: Finds the target of a request; NotFound where it does not exist.
+TargetOf = Callable[[UnitOfWork, Context, Any], Awaitable[Target]]
+
+
+def provider_target(provider: Provider) -> Target:
+    return Target("provider", provider.id, provider.name, provider_id=provider.id)
+
+
+def tenant_target(tenant: Tenant) -> Target:
+    return Target("tenant", tenant.id, tenant.name, tenant_id=tenant.id)
+
+
+def database_target(database: Database) -> Target:
+    return Target("database", database.id, database.name, database.tenant_id, database.provider_id)
+
+
+def everything(kind: str) -> TargetOf:
+    """The system as a whole: only a global grant covers it."""
+
+    async def find(_uow: UnitOfWork, _ctx: Context, _request: Any) -> Target:
+        return Target(kind)
+
+    return find
+
+
+def a_list(kind: str) -> TargetOf:
+    """A list has no single target: the service narrows it to the caller's reach."""
+
+    async def find(_uow: UnitOfWork, _ctx: Context, _request: Any) -> Target:
+        return Target(f"{kind} list", tenant_id=LIST)
+
+    return find
+
+
+#: Marks a target that is a list; the operation asks for the permission in any scope.
+LIST = "*"
+
+
+def own(kind: str) -> TargetOf:
+    """What belongs to the caller: every signed-in user has it."""
+
+    async def find(_uow: UnitOfWork, ctx: Context, _request: Any) -> Target:
+        return Target(kind, tenant_id=LIST, owner_id=ctx.actor.id)
+
+    return find
+
+
+def provider(field: str = "id") -> TargetOf:
+    async def find(uow: UnitOfWork, _ctx: Context, request: Any) -> Target:
+        id = getattr(request, field)
+        return provider_target(await found(uow.providers.get(id), "provider", id))
+
+    return find
+
+
+def tenant(field: str = "id") -> TargetOf:
+    async def find(uow: UnitOfWork, _ctx: Context, request: Any) -> Target:
+        id = getattr(request, field)
+        return tenant_target(await found(uow.tenants.get(id), "tenant", id))
+
+    return find
+
+
+def database(field: str = "id") -> TargetOf:
+    async def find(uow: UnitOfWork, _ctx: Context, request: Any) -> Target:
+        id = getattr(request, field)
+        return database_target(await found(uow.databases.get(id), "database", id))
+
+    return find
+
+
+def new_database() -> TargetOf:
+    """A database to be made: of the tenant it names, or of the one the call is narrowed to."""
+
+    async def find(_uow: UnitOfWork, ctx: Context, request: Any) -> Target:
+        owner = request.tenant_id or ctx.tenant_id
+        return Target("database", None, request.name, owner, request.provider_id)
+
+    return find
+
+
+def backup(field: str = "id") -> TargetOf:
+    async def find(uow: UnitOfWork, _ctx: Context, request: Any) -> Target:
+        id = getattr(request, field)
+        row = await found(uow.backups.get(id), "backup", id)
+        return Target("backup", row.id, row.database_name, row.tenant_id, row.provider_id)
+
+    return find
+
+
+def job(field: str = "id") -> TargetOf:
+    async def find(uow: UnitOfWork, _ctx: Context, request: Any) -> Target:
+        id = getattr(request, field)
+        row = await found(uow.jobs.get(id), "job", id)
+        return Target("job", row.id, row.operation, row.tenant_id, row.provider_id, row.actor_id)
+
+    return find

@@ -1,0 +1,143 @@
+"""Settings: the environment and the home's settings file, read once, frozen."""
+
+import os
+import tomllib
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, Self
+from urllib.parse import urlsplit
+
+from platformdirs import user_data_path
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "STORAGE_"
+#: Read by the command line itself, to reach a server instead of the local home.
+CLIENT_VARIABLES = frozenset({"STORAGE_URL", "STORAGE_TOKEN"})
+
+
+class SettingsError(Exception):
+    """A value that stops the start; the message is one line for people."""
+
+
+class Settings(BaseSettings):
+    """Everything that can be configured, with its default. Names are the environment's without the prefix."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_ignore_empty=True,  # compose files and units leave variables empty to say "not set"
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        use_attribute_docstrings=True,
+    )
+
+    home: Path = Field(default_factory=lambda: user_data_path("storage-console"))
+    """Where the catalog, keys, artifacts and private servers live."""
+    host: str = Field("127.0.0.1", min_length=1)
+    port: int = Field(8080, ge=1, le=65535)
+    public_url: str | None = None
+    """The address people use, when a proxy stands in front."""
+    allowed_hosts: str = ""
+    """Host names the console answers to besides its own, separated by commas."""
+    trusted_proxies: str = ""
+    """Addresses of proxies whose forwarding headers count, separated by commas."""
+    pg_bin: Path | None = None
+    """The folder of pg_dump and pg_restore."""
+    catalog_url: str | None = None
+    jobs_url: str | None = None
+    redis_url: str | None = None
+    artifacts_url: str | None = None
+    master_key: SecretStr | None = None
+    """64 hexadecimal digits."""
+    master_key_file: Path | None = None
+    admin_password: SecretStr | None = None
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    diagnostics: bool = False
+
+    @field_validator("master_key")
+    @classmethod
+    def _hex(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            try:
+                right = len(bytes.fromhex(value.get_secret_value())) == 32
+            except ValueError:
+                right = False
+            if not right:
+                raise ValueError("must be 64 hexadecimal digits")
+        return value
+
+    @field_validator("catalog_url", "jobs_url")
+    @classmethod
+    def _database(cls, value: str | None) -> str | None:
+        if value is not None and urlsplit(value).scheme not in {"sqlite", "postgresql"}:
+            raise ValueError("must begin with sqlite:// or postgresql://")
+        return value
+
+    @field_validator("artifacts_url")
+    @classmethod
+    def _store(cls, value: str | None) -> str | None:
+        if value is not None and urlsplit(value).scheme != "file":
+            raise ValueError("must begin with file://")
+        return value
+
+    @classmethod
+    def load(cls) -> Self:
+        """Read the environment and ``settings.toml`` in the home; SettingsError names what is wrong."""
+        known = {PREFIX + name.upper() for name in cls.model_fields} | CLIENT_VARIABLES
+        unknown = sorted(k for k in os.environ if k.startswith(PREFIX) and k not in known)
+        if unknown:
+            raise SettingsError(f"{unknown[0]} is not a setting. Known: {', '.join(sorted(known))}.")
+        home = Path(os.environ.get("STORAGE_HOME") or user_data_path("storage-console"))
+        # What is passed in wins over the environment, so of the file only what the environment does not say.
+        values = _file_values(home / "settings.toml")
+        values = {n: v for n, v in values.items() if not os.environ.get(PREFIX + n.upper())}
+        try:
+            settings = cls(**values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(str(p) for p in first["loc"])
+            raise SettingsError(f"{PREFIX}{name.upper()}: {first['msg']}.") from None
+        if not settings.home.is_absolute():
+            return settings.model_copy(update={"home": settings.home.absolute()})
+        return settings
+
+    @cached_property
+    def catalog(self) -> str:
+        """The catalog's address: SQLite below the home unless set."""
+        return self.catalog_url or f"sqlite:///{self.home / 'catalog.sqlite3'}"
+
+    @cached_property
+    def jobs(self) -> str:
+        """The job store's address; the catalog's own database unless set, so that row and job commit together."""
+        return self.jobs_url or self.catalog
+
+    @cached_property
+    def artifacts(self) -> str:
+        return self.artifacts_url or f"file://{self.home / 'store'}"
+
+    @cached_property
+    def address(self) -> str:
+        return self.public_url or f"http://{self.host}:{self.port}"
+
+
+def _file_values(path: Path) -> dict[str, Any]:
+    try:
+        values = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"{path}: {error}.") from None
+    unknown = sorted(values.keys() - (Settings.model_fields.keys() - {"home"}))
+    if unknown:
+        raise SettingsError(f"{path}: {unknown[0]} is not a setting.")
+    return values
+
+
+def prepare_home(settings: Settings) -> None:
+    """Make the home, readable by its owner alone: its mode is the local command line's guard."""
+    try:
+        settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        settings.home.chmod(0o700)
+    except OSError as error:
+        raise SettingsError(f"STORAGE_HOME: {error.strerror}: {settings.home}.") from None

@@ -1,0 +1,213 @@
+"""PostgreSQL: everything comes back, and whatever does not is found or told."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from storage_core.domain.backup import Manifest, compare
+from storage_core.providers.postgresql.engine import PostgresEngine
+from storage_core.providers.postgresql.wording import worded
+from tests.contract.engine_contract import dumped, no_progress, replay
+from tests.contract.postgresql.random_schema import schema as random_schema
+from tests.contract.postgresql.support import (
+    Admin,
+    Server,
+    backup_of,
+    fill_rich,
+    role,
+    round_trip,
+    temporary,
+)
+
+pytestmark = pytest.mark.servers
+
+#: More than every engine can have: name, and the statement that plants it.
+MORE_PLANTS = {
+    "changed column type": "alter table customers alter column score type bigint using score",
+    "changed default": "alter table customers alter column score set default -2",
+    "lost not null": "alter table customers alter column email drop not null",
+    "lost constraint": "alter table customers drop constraint known_status",
+    "lost foreign key": "alter table orders drop constraint orders_customer_fkey",
+    "constraint no longer checked": "alter table orders drop constraint orders_amount_check,"
+    " add constraint orders_amount_check check (amount >= 0) not valid",
+    "lost view": "drop view active",
+    "changed view": "create or replace view active as select id, email, 'o' as s from customers",
+    "lost materialized view": "drop materialized view empty_view",
+    "lost trigger": "drop trigger touch on events",
+    "enabled trigger": "alter table customers enable trigger guard",
+    "changed function": "create or replace function add(a int, b int default 1, variadic rest int[] default '{}')"
+    " returns int language sql immutable as 'select a - b'",
+    "lost procedure": "drop procedure tidy",
+    "lost aggregate": "drop aggregate total_of (int)",
+    "another label": "alter type mood add value 'new'",
+    "lost domain check": "alter domain code drop constraint code_form",
+    "lost policy": "drop policy mine on customers",
+    "row security off": "alter table customers disable row level security",
+    "lost comment": "comment on column customers.email is null",
+    "changed comment": "comment on table customers is 'other'",
+    "lost rule": "drop rule no_delete on scratchpad",
+    "lost statistics": "drop statistics cust_stats",
+    "sequence behind": "select setval('plain_seq', 3)",
+    "changed sequence": "alter sequence plain_seq increment 2",
+    "changed large object": "select lo_put(4000001, 1048580, '\\x01')",
+    "lost large object": "select lo_unlink(4000002)",
+    "lost setting": "do $$begin execute format('alter database %I reset all', current_database()); end$$",
+    "lost schema": 'drop schema "Odd Schema" cascade',
+    "logged table": "alter table scratchpad set logged",
+    "detached partition": "alter table events detach partition events_1",
+    "lost event trigger": "drop event trigger noticed",
+    "minus zero": "update kinds set a_double = 0 where a_double = 0",
+    "array bounds": "update kinds set a_ints = '{1,NULL}' where a_ints is not null",
+    "json spelling": 'update kinds set a_json = \'{"b": 1, "a": 1.0}\' where a_json is not null',
+    "interval spelling": "update kinds set a_interval = '60 days -00:00:01' where a_interval is not null",
+    "null for empty": "update kinds set a_text = null where a_text = ''",
+}
+
+
+async def test_every_kind_of_object_comes_back(
+    pg: PostgresEngine, admin: Admin, source: str, copy: str
+) -> None:
+    await fill_rich(admin, source)
+    await admin.run(source, f"comment on database {source} is 'it''s ours'")
+    await admin.run(source, f"""alter database {source} set search_path to "$user", 'a,b "x', public""")
+    manifest, skipped = await round_trip(pg, source, copy)
+    assert skipped == ()
+    kinds = {found.kind for found in manifest.objects}
+    assert {
+        "table",
+        "sequence",
+        "large objects",
+        "structure",
+        "index",
+        "constraint",
+        "view",
+        "policy",
+    } <= kinds
+    assert {"materialized view", "routine", "trigger", "rule", "type", "comment", "event trigger"} <= kinds
+    async with admin.at(copy) as connection:
+        assert (
+            await connection.fetchval(
+                "select shobj_description(oid, 'pg_database') from pg_database where datname = current_database()"
+            )
+            == "it's ours"
+        )
+        assert await connection.fetchval("show search_path") == '"$user", "a,b ""x", public'
+        assert not await connection.fetchval(
+            "select has_database_privilege('public', current_database(), 'connect')"
+        )
+
+
+async def test_what_is_not_read_is_marked(pg: PostgresEngine, admin: Admin, source: str) -> None:
+    await fill_rich(admin, source)
+    _, manifest = await dumped(backup_of(pg), source)
+    marked = [found for found in manifest.objects if not found.consistent]
+    assert [(found.kind, found.name) for found in marked] == [("foreign table", "public.remote")]
+    assert all(found.note for found in marked)
+
+
+@pytest.mark.parametrize("fault", MORE_PLANTS)
+async def test_more_planted_faults_are_found(
+    pg: PostgresEngine, admin: Admin, rich_pair: tuple[str, Manifest], fault: str
+) -> None:
+    filled, manifest = rich_pair
+    async with temporary(pg, made=False) as name:
+        await admin.run("postgres", f"create database {name} template {filled}")
+        await admin.run("postgres", f"alter database {name} set work_mem = '7MB'")
+        assert compare(manifest, await backup_of(pg).measure(name, manifest)) == ()
+        await admin.run(name, MORE_PLANTS[fault])
+        assert compare(manifest, await backup_of(pg).measure(name, manifest)) != ()
+
+
+@pytest.fixture(scope="module")
+async def rich_pair(postgresql_server: Server) -> AsyncIterator[tuple[str, Manifest]]:
+    """One filled database as a template, and its manifest."""
+    admin, engine = Admin(postgresql_server), PostgresEngine(*postgresql_server)
+    async with temporary(engine) as name:
+        await engine.databases.configure(name, {"work_mem": "7MB"})
+        await fill_rich(admin, name)
+        _, manifest = await dumped(backup_of(engine), name)
+        yield name, manifest
+    await engine.close()
+
+
+@pytest.mark.parametrize("seed", range(10))
+async def test_generated_schemas_come_back(
+    pg: PostgresEngine, admin: Admin, source: str, copy: str, seed: int
+) -> None:
+    await admin.run(source, random_schema(seed))
+    await round_trip(pg, source, copy)
+
+
+async def test_a_database_without_public_schema_comes_back(
+    pg: PostgresEngine, admin: Admin, source: str, copy: str
+) -> None:
+    await admin.run(source, "drop schema public", "create schema mine", "create table mine.t (a int)")
+    await round_trip(pg, source, copy)
+
+
+async def test_encoding_and_locale_come_back(pg: PostgresEngine, admin: Admin, copy: str) -> None:
+    async with temporary(pg, made=False) as name:
+        await admin.run(
+            "postgres",
+            f"create database {name} template template0 encoding 'LATIN1' lc_collate 'C' lc_ctype 'C'",
+        )
+        await admin.run(name, "create table t (a text)", "insert into t values ('größe')")
+        await round_trip(pg, name, copy)
+    async with admin.at(copy) as connection:
+        assert await connection.fetchval("show server_encoding") == "LATIN1"
+
+
+async def test_owners_and_grants_come_back(pg: PostgresEngine, admin: Admin, source: str, copy: str) -> None:
+    async with role(admin) as (owner, _):
+        await admin.run(
+            source,
+            f"create table t (a int); alter table t owner to {owner}; grant select on t to public",
+            f"grant connect on database {source} to {owner}",
+        )
+        _, skipped = await round_trip(pg, source, copy)
+        assert skipped == ()
+        async with admin.at(copy) as connection:
+            assert (
+                await connection.fetchval("select tableowner from pg_tables where tablename = 't'") == owner
+            )
+            assert await connection.fetchval("select has_table_privilege('public', 't', 'select')")
+            assert await connection.fetchval(f"select has_database_privilege('{owner}', '{copy}', 'connect')")
+        await admin.run(source, f"reassign owned by {owner} to postgres")
+
+
+async def test_missing_roles_are_told_and_the_rest_comes_back(
+    pg: PostgresEngine, admin: Admin, source: str, copy: str
+) -> None:
+    async with role(admin) as (owner, _):
+        await admin.run(
+            source,
+            "create table t (a int)",
+            "insert into t values (1), (2)",
+            f"alter table t owner to {owner}",
+            f"create policy theirs on t to {owner} using (a > 1)",
+            "comment on policy theirs on t is 'p'",
+            "alter table t enable row level security",
+        )
+        pieces, manifest = await dumped(backup_of(pg), source)
+        await pg.databases.drop(source)
+    report = await backup_of(pg).restore(replay(pieces), copy, manifest, no_progress)
+    assert any(owner in line for line in report.skipped), report
+    assert compare(manifest, await backup_of(pg).measure(copy, manifest)) == ()
+
+
+async def test_sequences_may_run_ahead(pg: PostgresEngine, admin: Admin, source: str) -> None:
+    await fill_rich(admin, source)
+    _, manifest = await dumped(backup_of(pg), source)
+    await admin.run(source, "select nextval('plain_seq')")
+    assert compare(manifest, await backup_of(pg).measure(source, manifest)) == ()
+
+
+def test_one_wording_for_what_means_the_same() -> None:
+    before = (
+        "CHECK (((status)::text = ANY ((ARRAY['a'::character varying, 'b'::character varying])::text[])))"
+    )
+    after = "CHECK (((status)::text = ANY (ARRAY[('a'::character varying)::text, ('b'::character varying)::text])))"
+    assert worded(before) == worded(after)
+    assert worded("(a * (b + c))") != worded("((a * b) + c)")
+    assert worded("f('a::text')") != worded("f('a')")
+    assert worded("x = ANY (ARRAY['a'])") != worded("x = ALL (ARRAY['a'])")
