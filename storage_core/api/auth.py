@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 
 from ..bootstrap import Core
-from ..domain.errors import InvalidRequest, Malformed, StorageError
+from ..domain.errors import InvalidRequest, Malformed, StorageError, Unauthenticated
 from ..domain.identity import SESSION_ABSOLUTE
 from ..services.sign_in import SignedIn
 from .context import (
@@ -56,6 +56,31 @@ def router(core: Callable[[], Core], callers: Callers) -> APIRouter:
                 return RedirectResponse(f"/login?error={error.code}", 303)
             raise
         return _signed_in(request, signed, _local(request.query_params.get("next")) if form else None)
+
+    @out.post(
+        "/renew",
+        operation_id="auth.renew",
+        summary="Prove again who you are",
+        description=(
+            "Some operations want a sign-in of the last five minutes (`sign_in_again`). The session of the cookie "
+            "stays the same. JSON answers 200 or 401, a browser's form 303 to the page named by `next`."
+        ),
+        responses=_PROBLEMS,
+        openapi_extra=_body("password"),
+    )
+    async def renew(request: Request) -> Response:
+        form, data = await _fields(request, "password")
+        onward = _local(request.query_params.get("next"))
+        try:
+            _guard(request, form=True)
+            cookie = request.cookies.get(cookie_name(request), "")
+            at = await core().auth.renew(cookie, data["password"], _address(request), correlation_of(request))
+        except StorageError as error:
+            if not form:
+                raise
+            ended = error.code == Unauthenticated.code
+            return RedirectResponse(f"/login?error={error.code}" if ended else _told(onward, error.code), 303)
+        return RedirectResponse(onward, 303) if form else JSONResponse({"signed_in_at": at.isoformat()})
 
     @out.post(
         "/logout",
@@ -111,6 +136,7 @@ def router(core: Callable[[], Core], callers: Callers) -> APIRouter:
             "id": ctx.actor.id,
             "name": ctx.actor.name,
             "tenant_id": ctx.tenant_id,
+            "signed_in_at": ctx.signed_in_at,
             "grants": [{"role": g.role, "scope": g.scope.kind, "scope_id": g.scope.id} for g in ctx.grants],
         }
 
@@ -201,6 +227,11 @@ def _local(path: str | None) -> str:
     ):
         return "/"
     return path
+
+
+def _told(path: str, code: str) -> str:
+    """A path of our own with the refusal's code for the page to speak of."""
+    return f"{path}{'&' if '?' in path else '?'}error={code}"
 
 
 def _address(request: Request) -> str | None:

@@ -214,6 +214,7 @@ class SessionRow(Versioned, table=True):
     user_id: str = Field(foreign_key="users.id", index=True)
     created_at: datetime = _time(nullable=False, index=True)
     seen_at: datetime = _time(nullable=False)
+    proved_at: datetime = _time(nullable=False)
     address: str | None = None
     agent: str = _text(nullable=False)
     revoked_at: datetime | None = _time()

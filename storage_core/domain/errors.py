@@ -54,9 +54,21 @@ class Unauthenticated(StorageError):
     default_hint = "Sign in, or send a valid API token as `Authorization: Bearer …`."
 
 
+class WrongPassword(Unauthenticated):
+    code, title = "wrong_password", "The password is wrong"
+    default_hint = "Check it and try again."
+
+
 class Forbidden(StorageError):
     code, title, status = "forbidden", "Your role does not allow this", 403
     default_hint = "Ask an administrator of this scope for a role that allows it."
+
+
+class SignInAgain(Forbidden):
+    """The sign-in is fine, and too long ago for what is asked: renew it and repeat the call."""
+
+    code, title = "sign_in_again", "Confirm that it is you"
+    default_hint = "Sign in again (the same session goes on), then repeat it within five minutes."
 
 
 class CrossSite(Forbidden):

@@ -9,6 +9,8 @@ from .permission import Role, ScopeKind
 SESSION_IDLE = timedelta(hours=2)
 SESSION_ABSOLUTE = timedelta(hours=12)
 SETUP_LINK_LIFE = timedelta(minutes=15)
+#: How long a proof of who one is counts as fresh, where an operation wants one.
+FRESH_SIGN_IN = timedelta(minutes=5)
 MIN_PASSWORD = 12
 
 
@@ -54,12 +56,16 @@ class UserGrant:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A browser sign-in. `id` is public; the cookie's value is stored as a Credential's digest only."""
+    """A browser sign-in. `id` is public; the cookie's value is stored as a Credential's digest only.
+
+    `proved_at` is when its user last proved who they are: at the sign-in, and whenever they renewed it.
+    """
 
     id: str
     user_id: str
     created_at: datetime
     seen_at: datetime
+    proved_at: datetime
     address: str | None = None
     agent: str = ""
     revoked_at: datetime | None = None
@@ -72,6 +78,11 @@ def session_alive(session: Session, now: datetime) -> bool:
         and now - session.seen_at < SESSION_IDLE
         and now - session.created_at < SESSION_ABSOLUTE
     )
+
+
+def freshly_signed_in(signed_in_at: datetime | None, now: datetime) -> bool:
+    """Whether somebody proved who they are within the last minutes; never for tokens and programs."""
+    return signed_in_at is not None and now - signed_in_at < FRESH_SIGN_IN
 
 
 @dataclass(frozen=True, slots=True)

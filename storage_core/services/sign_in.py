@@ -3,7 +3,7 @@
 import hashlib
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from limits import parse
 from limits.storage import MemoryStorage
@@ -18,6 +18,7 @@ from ..domain.errors import (
     TooManyRequests,
     Unauthenticated,
     VersionConflict,
+    WrongPassword,
 )
 from ..domain.identity import (
     MIN_PASSWORD,
@@ -39,7 +40,7 @@ from ..domain.permission import Grant, Permission, Role, Scope, ScopeKind, Targe
 from ..domain.tenant import TenantStatus
 from ..ports.catalog import UnitOfWork
 from ..tenancy import TenantScope
-from .kernel import Kernel, Service, active_tenant
+from .kernel import Kernel, Service, active_tenant, raced
 from .operation import Effect, Operation, write_audit
 from .request import Request
 from .targets import everything
@@ -94,13 +95,12 @@ class SignIn(Service):
         # Again, now that it is known: many guesses at once must not all pass before the first one counts.
         self._slow_down(username, address)
         if user is None or not fits or user.status is not UserStatus.ACTIVE:
-            self._limiter.hit(_PER_ACCOUNT, "account", username.lower())
-            self._limiter.hit(_PER_ADDRESS, "address", address or "-")
+            self._missed(username, address)
             await self._audit("auth.login", user, username, address, correlation, "refused")
             raise Unauthenticated("User name or password is wrong.", hint="Check both and try again.")
         self._limiter.clear(_PER_ACCOUNT, "account", username.lower())
         now, cookie = self.kernel.now(), self.kernel.new_token()
-        session = Session(self.kernel.new_id(), user.id, now, now, address, agent[:300])
+        session = Session(self.kernel.new_id(), user.id, now, now, now, address, agent[:300])
         async with self.kernel.catalog.write() as uow:
             current = await uow.users.get(user.id)
             if current is None or current.status is not UserStatus.ACTIVE:
@@ -110,6 +110,40 @@ class SignIn(Service):
             await uow.credentials.add(Credential(digest(cookie), CredentialKind.SESSION, session.id, now))
         await self._audit("auth.login", user, username, address, correlation, "ok")
         return SignedIn(cookie, user)
+
+    async def renew(self, cookie: str, password: str, address: str | None, correlation: str) -> datetime:
+        """Prove again who one is, in the same session; answers when. Guesses count like those at the sign-in.
+
+        The session keeps its id and cookie: a fresh proof makes nobody somebody else, and every open page of it
+        carries the cookie in its connection. Whoever holds a copy gains the minutes of freshness, and no more.
+        Raises Unauthenticated without a live session, WrongPassword, TooManyRequests.
+        """
+        async with self.kernel.catalog.read() as uow:
+            session, user = await self._session(uow, cookie, self.kernel.now())
+            stored = await uow.passwords.get(user.id) if user else None
+        if session is None or user is None:
+            raise Unauthenticated("Your session has ended.")
+        self._slow_down(user.username, address)
+        fits = await self.kernel.passwords.verify(password[:1024], stored.hash if stored else None)
+        self._slow_down(user.username, address)
+        if not fits:
+            self._missed(user.username, address)
+            await self._audit("auth.renew", user, "", address, correlation, "refused")
+            raise WrongPassword("The password is wrong.")
+        self._limiter.clear(_PER_ACCOUNT, "account", user.username.lower())
+
+        async def proven() -> datetime:
+            now = self.kernel.now()
+            async with self.kernel.catalog.write() as uow:
+                current, _ = await self._session(uow, cookie, now)
+                if current is None:
+                    raise Unauthenticated("Your session has ended.")
+                await uow.sessions.save(replace(current, seen_at=now, proved_at=now))
+            return now
+
+        proved_at = await raced(proven)
+        await self._audit("auth.renew", user, "", address, correlation, "ok")
+        return proved_at
 
     async def logout(self, cookie: str, correlation: str) -> None:
         """End a session; does nothing for one that is unknown or over."""
@@ -132,14 +166,8 @@ class SignIn(Service):
         """
         now = self.kernel.now()
         async with self.kernel.catalog.read() as uow:
-            credential = await uow.credentials.get(digest(cookie))
-            if credential is None or credential.kind is not CredentialKind.SESSION:
-                return None
-            session = await uow.sessions.get(credential.subject_id)
-            if session is None or not session_alive(session, now):
-                return None
-            user = await uow.users.get(session.user_id)
-            if user is None or user.status is not UserStatus.ACTIVE:
+            session, user = await self._session(uow, cookie, now)
+            if session is None or user is None:
                 return None
             grants = await self._grants(uow, user.id)
         if touch and now - session.seen_at > TOUCH:
@@ -149,7 +177,12 @@ class SignIn(Service):
                     if current is not None:
                         await uow.sessions.save(replace(current, seen_at=now))
         return Context(
-            Actor(user.id, user.username, ActorKind.USER), grants, correlation, door, address=address
+            Actor(user.id, user.username, ActorKind.USER),
+            grants,
+            correlation,
+            door,
+            address=address,
+            signed_in_at=session.proved_at,
         )
 
     async def by_token(self, value: str, address: str | None, correlation: str) -> Context | None:
@@ -275,6 +308,21 @@ class SignIn(Service):
     async def _has_users(self, uow: UnitOfWork) -> bool:
         return (await uow.users.find(Query(limit=1))).total > 0
 
+    async def _session(
+        self, uow: UnitOfWork, cookie: str, now: datetime
+    ) -> tuple[Session, User] | tuple[None, None]:
+        """The live session behind a cookie and its active user; neither, if one of them is not (any more)."""
+        credential = await uow.credentials.get(digest(cookie))
+        if credential is None or credential.kind is not CredentialKind.SESSION:
+            return None, None
+        session = await uow.sessions.get(credential.subject_id)
+        if session is None or not session_alive(session, now):
+            return None, None
+        user = await uow.users.get(session.user_id)
+        if user is None or user.status is not UserStatus.ACTIVE:
+            return None, None
+        return session, user
+
     async def _grants(self, uow: UnitOfWork, user_id: str) -> tuple[Grant, ...]:
         rows = await uow.grants.find(Query((Clause("user_id", Test.ANY_OF, (user_id,)),), limit=500))
         return tuple(Grant(g.role, Scope(g.scope_kind, g.scope_id)) for g in rows.items)
@@ -284,6 +332,10 @@ class SignIn(Service):
             _PER_ADDRESS, "address", address or "-"
         ):
             raise TooManyRequests("Too many failed sign-ins.", hint="Wait five minutes and try again.")
+
+    def _missed(self, username: str, address: str | None) -> None:
+        self._limiter.hit(_PER_ACCOUNT, "account", username.lower())
+        self._limiter.hit(_PER_ADDRESS, "address", address or "-")
 
     async def _audit(
         self, name: str, user: User | None, typed: str, address: str | None, correlation: str, result: str

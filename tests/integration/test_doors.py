@@ -83,7 +83,7 @@ class Stage:
     async def _session(self) -> str:
         now, id = self.doors.clock(), self.doors.core.kernel.new_id()
         async with self.doors.core.kernel.catalog.write() as uow:
-            await uow.sessions.add(Session(id, await self._user_in(uow), now, now))
+            await uow.sessions.add(Session(id, await self._user_in(uow), now, now, now))
         return id
 
     async def _user_in(self, uow: Any) -> str:
