@@ -41,6 +41,7 @@ from .services.jobs import Jobs
 from .services.kernel import Kernel, Service
 from .services.monitor import Monitor
 from .services.operation import Operation, operations_of
+from .services.preferences import Filters, PersonalPreferences
 from .services.providers import Providers
 from .services.reconcile import Reconciler
 from .services.runner import JobRunner
@@ -89,6 +90,8 @@ class Core:
     sessions: Sessions
     audit: Audits
     engines: PrivateEngines
+    filters: Filters
+    preferences: PersonalPreferences
     operations: Registry
 
     def correlation(self) -> str:
@@ -233,6 +236,8 @@ def _core(settings: Settings, kernel: Kernel, bus: Bus) -> Core:
         sessions=Sessions(kernel),
         audit=Audits(kernel),
         engines=PrivateEngines(kernel),
+        filters=Filters(kernel),
+        preferences=PersonalPreferences(kernel),
         operations=registry,
     )
     for name in Core.__dataclass_fields__:

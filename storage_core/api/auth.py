@@ -55,7 +55,7 @@ def router(core: Callable[[], Core], callers: Callers) -> APIRouter:
             if form:
                 return RedirectResponse(f"/login?error={error.code}", 303)
             raise
-        return _signed_in(request, signed, _local(request.query_params.get("next")) if form else None)
+        return _signed_in(request, signed, await _onward(core(), request, signed) if form else None)
 
     @out.post(
         "/renew",
@@ -148,6 +148,12 @@ async def _login(core: Core, request: Request, data: dict[str, str]) -> SignedIn
     return await core.auth.login(
         data["username"], data["password"], _address(request), agent, correlation_of(request)
     )
+
+
+async def _onward(core: Core, request: Request, signed: SignedIn) -> str:
+    """The page that was asked for, else the one this user likes to begin with."""
+    wanted = _local(request.query_params.get("next"))
+    return wanted if wanted != "/" else _local(await core.preferences.start_page(signed.user.id))
 
 
 def _signed_in(request: Request, signed: SignedIn, onward: str | None) -> Response:

@@ -258,6 +258,32 @@ class SetupRow(Versioned, table=True):
     claimed_at: datetime | None = _time()
 
 
+class PreferencesRow(Versioned, table=True):
+    __tablename__ = "preferences"
+    id: str = Field(primary_key=True, max_length=80)
+    theme: str = Field(max_length=16)
+    density: str = Field(max_length=16)
+    motion: str = Field(max_length=16)
+    time_zone: str = Field(max_length=64)
+    language: str = Field(max_length=35)
+    start_page: str = Field(max_length=60)
+    updated_at: datetime | None = _time()
+
+
+class FilterRow(Versioned, table=True):
+    __tablename__ = "filters"
+    __table_args__ = (UniqueConstraint("owner_id", "page", "name"),)
+    id: str = _key()
+    owner_id: str = Field(max_length=80)
+    owner_name: str = Field(max_length=80)
+    page: str = Field(max_length=42)
+    name: str = Field(max_length=60)
+    query: str = _text(nullable=False)
+    shared: bool
+    audience: str = Field(max_length=96, index=True)
+    created_at: datetime = _time(nullable=False, index=True)
+
+
 class AuditRow(SQLModel, table=True):
     __tablename__ = "audit"
     chain: str = Field(primary_key=True, max_length=64)

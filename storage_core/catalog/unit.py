@@ -13,6 +13,7 @@ from ..domain.idempotency import Remembered
 from ..domain.identity import ApiToken, Credential, Password, Session, SetupClaim, User, UserGrant
 from ..domain.job import Job, JobOrder
 from ..domain.page import Value
+from ..domain.preference import Preferences, SavedFilter
 from ..domain.provider import Provider
 from ..domain.secret import Secret, WrappedKey
 from ..domain.tenant import Tenant
@@ -48,6 +49,8 @@ _NOUNS = {
     "setups": _entry(SetupClaim, tables.SetupRow, (), {}),
     "credentials": _entry(Credential, tables.CredentialRow, (), {}),
     "remembered": _entry(Remembered, tables.RememberedRow, (), {}),
+    "preferences": _entry(Preferences, tables.PreferencesRow, (), {}),
+    "filters": _entry(SavedFilter, tables.FilterRow, ("name", "owner_name"), {}),
 }
 
 #: Changes of these are nobody's news: they change with every request, or are secrets' metadata.
@@ -62,6 +65,8 @@ _SILENT = frozenset(
         "setups",
         "credentials",
         "remembered",
+        "preferences",
+        "filters",
     }
 )
 
@@ -91,6 +96,8 @@ class Unit:
     setups: Repository[SetupClaim]
     credentials: Repository[Credential]
     remembered: Repository[Remembered]
+    preferences: Repository[Preferences]
+    filters: Repository[SavedFilter]
 
     def __init__(self, connection: AsyncConnection, now: Callable[[], datetime], enqueue: Enqueue) -> None:
         self._connection, self._now, self._enqueue = connection, now, enqueue

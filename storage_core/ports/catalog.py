@@ -12,6 +12,7 @@ from ..domain.idempotency import Remembered
 from ..domain.identity import ApiToken, Credential, Password, Session, SetupClaim, User, UserGrant
 from ..domain.job import Job, JobOrder
 from ..domain.page import Page, Query, Value
+from ..domain.preference import Preferences, SavedFilter
 from ..domain.provider import Provider
 from ..domain.secret import Secret, WrappedKey
 from ..domain.tenant import Tenant
@@ -89,6 +90,8 @@ class UnitOfWork(Protocol):
     setups: Repository[SetupClaim]
     credentials: Repository[Credential]
     remembered: Repository[Remembered]
+    preferences: Repository[Preferences]
+    filters: Repository[SavedFilter]
     audit: AuditLog
 
     async def publish(self, topic: str, verb: str, id: str, tenant_id: str | None) -> None:

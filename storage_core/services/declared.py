@@ -6,10 +6,22 @@ from .databases import Databases
 from .engines import PrivateEngines
 from .jobs import Jobs
 from .operation import declared
+from .preferences import Filters, PersonalPreferences
 from .providers import Providers
 from .tenants import Tenants
 from .users import Sessions, Tokens, Users
 
 OPERATIONS = declared(
-    Tenants, Providers, Databases, Backups, Jobs, Users, Tokens, Sessions, Audits, PrivateEngines
+    Tenants,
+    Providers,
+    Databases,
+    Backups,
+    Jobs,
+    Users,
+    Tokens,
+    Sessions,
+    Audits,
+    PrivateEngines,
+    Filters,
+    PersonalPreferences,
 )

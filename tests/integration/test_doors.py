@@ -80,6 +80,10 @@ class Stage:
         await self.doors.user(name, Role.VIEWER)
         return await self.doors.call("tokens.create", name="t", user=name)
 
+    async def _filter(self) -> Any:
+        name = self.fresh("filter")
+        return await self.doors.call("filters.create", page="/jobs", name=name, shared=True)
+
     async def _session(self) -> str:
         now, id = self.doors.clock(), self.doors.core.kernel.new_id()
         async with self.doors.core.kernel.catalog.write() as uow:
@@ -132,10 +136,15 @@ REQUESTS: dict[str, Callable[[Stage], Any]] = {
     "engines.list": lambda s: {},
     "engines.start": lambda s: {"kind": "mongodb", "name": "No Such Name"},
     "engines.stop": lambda s: {"name": "nobody"},
+    "filters.create": lambda s: {"page": "/backups", "name": s.fresh("filter"), "query": "status=failed"},
+    "filters.delete": lambda s: _by_id(s._filter()),
+    "filters.list": lambda s: {},
     "jobs.cancel": lambda s: _by_id(s._job()),
     "jobs.get": lambda s: _by_id(s._job()),
     "jobs.list": lambda s: {},
     "jobs.retry": lambda s: _by_id(s._job(cancelled=True)),
+    "preferences.show": lambda s: {},
+    "preferences.update": lambda s: {"theme": "dark"},
     "providers.create": lambda s: {
         "name": s.fresh("p"),
         "kind": "sqlite",
