@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from .backing.archive import SealedArchive
 from .backing.artifacts import store_from_url
 from .backing.bus import OutboxBus
+from .backing.outbound import Guard
 from .backing.passwords import Argon2Passwords
 from .backing.queue import DbosQueue, DbosWorker, jobs_engine, migrate_jobs
 from .backing.servers.servers import LocalServers
@@ -28,6 +29,7 @@ from .catalog.catalog import SqlCatalog, open_engine
 from .catalog.migrate import migrate as migrate_catalog
 from .catalog.migrate import newest_file, versions
 from .domain.errors import StorageError
+from .domain.outbound import Rules
 from .domain.provider import EngineKind
 from .ports.bus import Bus
 from .providers.directory import EngineDirectory
@@ -164,12 +166,19 @@ class _Opening:
         engine = open_engine(settings.catalog)
         shared = make_url(settings.jobs) == make_url(settings.catalog)
         self._catalog = SqlCatalog(engine, self._queue, utc_now, shared=shared)
+        options = {EngineKind.POSTGRESQL: {"bin_dir": settings.pg_bin}}
         self._engines = EngineDirectory(
-            builder({EngineKind.POSTGRESQL: {"bin_dir": settings.pg_bin}}), time.monotonic
+            builder(options, Guard(self._provider_rules)),
+            time.monotonic,
+            build_own=builder(options, Guard(_own_rules)),
         )
         listens = make_url(settings.catalog).get_backend_name() == "postgresql"
         seconds, news = (NET_SECONDS, self._catalog.news) if listens else (BUS_SECONDS, None)
         self._bus = OutboxBus(self._catalog.events, self._catalog.last_event, seconds, news)
+
+    async def _provider_rules(self) -> Rules:
+        """Databases mostly live on private networks; on this machine only where the console serves it alone."""
+        return Rules(private=True, loopback=self._settings.is_local)
 
     async def __aenter__(self) -> Core:
         try:
@@ -216,6 +225,11 @@ class _Opening:
         await self._queue.close()
         await self._catalog.close()
         await asyncio.to_thread(self._jobs.dispose)
+
+
+async def _own_rules() -> Rules:
+    """Private local servers listen on this machine, and nowhere else."""
+    return Rules(loopback=True)
 
 
 def _core(settings: Settings, kernel: Kernel, bus: Bus) -> Core:

@@ -3,6 +3,7 @@
 import os
 import tomllib
 from functools import cached_property
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
@@ -115,6 +116,15 @@ class Settings(BaseSettings):
     @cached_property
     def artifacts(self) -> str:
         return self.artifacts_url or f"file://{self.home / 'store'}"
+
+    @cached_property
+    def is_local(self) -> bool:
+        """Whether the console serves this machine alone: whoever reaches it could reach its servers anyway."""
+        try:
+            loopback = ip_address(self.host).is_loopback
+        except ValueError:
+            loopback = self.host == "localhost"
+        return loopback and not self.public_url and not self.trusted_proxies.strip()
 
     @cached_property
     def address(self) -> str:

@@ -45,6 +45,14 @@ class ConfirmationRequired(InvalidRequest):
     code, title = "confirmation_required", "This needs the exact name typed"
 
 
+class AddressRefused(InvalidRequest):
+    code, title = "address_refused", "The address is not allowed"
+    default_hint = (
+        "Use a host on an allowed network; a SuperAdmin can allow further networks in the settings. "
+        "Link-local and metadata addresses are never allowed."
+    )
+
+
 class Unsupported(StorageError):
     code, title, status = "unsupported", "This engine cannot do that", 422
 

@@ -38,10 +38,19 @@ class _Entry:
 
 
 class EngineDirectory:
-    """The engines port. `clock` answers monotonic seconds; outdated engines are looked after on every call."""
+    """The engines port. `clock` answers monotonic seconds; outdated engines are looked after on every call.
 
-    def __init__(self, build: Build, clock: Callable[[], float], limits: Limits | None = None) -> None:
-        self._build = build
+    `build_own` builds the engines of private local servers, which may be where others may not.
+    """
+
+    def __init__(
+        self,
+        build: Build,
+        clock: Callable[[], float],
+        limits: Limits | None = None,
+        build_own: Build | None = None,
+    ) -> None:
+        self._build, self._build_own = build, build_own or build
         self._clock = clock
         self._limits = limits or Limits()
         self._lock = asyncio.Lock()
@@ -95,7 +104,8 @@ class EngineDirectory:
     def _open(self, provider: Provider, password: str | None) -> _Entry:
         limits = self._limits
         breaker = Breaker(self._clock, limits.failures, limits.cooldown)
-        engine = self._build(provider.kind, provider.endpoint, password)
+        build = self._build if provider.server is None else self._build_own
+        engine = build(provider.kind, provider.endpoint, password)
         return _Entry(provider.revision, Guarded(Retrying(engine, limits.patience), breaker), breaker)
 
     def _retire(self, provider_id: str) -> None:

@@ -6,8 +6,18 @@ from typing import Self
 from pydantic import Field, SecretStr, model_validator
 
 from ..domain.context import Context
-from ..domain.errors import Forbidden, InUse, InvalidRequest, NameTaken, StorageError, revive
+from ..domain.errors import (
+    AddressRefused,
+    Forbidden,
+    InUse,
+    InvalidRequest,
+    NameTaken,
+    NameUnresolved,
+    StorageError,
+    revive,
+)
 from ..domain.naming import checked_name
+from ..domain.outbound import plain
 from ..domain.page import Clause, Page, Query, Reach, Test
 from ..domain.permission import Permission, Target, Verdict, decide
 from ..domain.provider import (
@@ -60,6 +70,8 @@ class Connection(Request):
                 f"{kind} needs {'a path' if kind.is_files else 'a host'}.",
                 field=f"connection.{'path' if kind.is_files else 'host'}",
             )
+        if self.host is not None:
+            plain(self.host, "connection.host")
         if self.replica_set is not None and kind is not EngineKind.MONGODB:
             raise InvalidRequest("Only MongoDB has replica sets.", field="connection.replica_set")
         return Endpoint(**self.model_dump(exclude={"password"}))
@@ -270,7 +282,10 @@ class Providers(Service):
         try:
             for step in await engine.check():
                 if step.status is StepStatus.FAILED:
-                    raise revive(step.code or StorageError.code, step.detail, step.fix)
+                    error = revive(step.code or StorageError.code, step.detail, step.fix)
+                    if isinstance(error, AddressRefused | NameUnresolved):
+                        error.field = "connection.host"
+                    raise error
             health, info = await engine.health(), await engine.info()
             return info.version, health.milliseconds
         finally:

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import socket
 import ssl
 import struct
 import time
@@ -42,15 +41,13 @@ RESTORING: Mapping[str, frozenset[str]] = {
 
 
 async def resolve(link: Link) -> str:
-    host, port = host_and_port(link.endpoint)
+    host, _ = host_and_port(link.endpoint)
     try:
         async with asyncio.timeout(link.patience):
-            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            found = await link.addresses()
     except TimeoutError as error:
         raise NameUnresolved(f"The name servers did not answer for {host}.") from error
-    except (OSError, UnicodeError) as error:
-        raise NameUnresolved(f"{host} cannot be resolved.") from error
-    return f"{host} is {found[0][4][0]}"
+    return f"{host} is {found[0]}"
 
 
 async def reach(link: Link) -> str:
@@ -109,7 +106,7 @@ async def _connected(
     host, port = host_and_port(link.endpoint)
     try:
         async with asyncio.timeout(link.patience):
-            streams = await asyncio.open_connection(host, port, ssl=context)
+            streams = await _dialled(await link.addresses(), port, context, host if context else None)
     except ssl.SSLError:
         raise
     except TimeoutError as error:
@@ -123,6 +120,18 @@ async def _connected(
         with contextlib.suppress(OSError, TimeoutError):
             async with asyncio.timeout(1):
                 await streams[1].wait_closed()
+
+
+async def _dialled(
+    addresses: tuple[str, ...], port: int, context: ssl.SSLContext | None, name: str | None
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """The first address that accepts a connection; the name is what its certificate must be for."""
+    for address in addresses[:-1]:
+        try:
+            return await asyncio.open_connection(address, port, ssl=context, server_hostname=name)
+        except ConnectionError:
+            continue
+    return await asyncio.open_connection(addresses[-1], port, ssl=context, server_hostname=name)
 
 
 async def _answers(link: Link, context: ssl.SSLContext | None) -> bool:

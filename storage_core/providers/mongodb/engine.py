@@ -4,6 +4,7 @@ import time
 
 from ...domain.health import Health
 from ...domain.provider import Capability, CheckStep, Endpoint, EngineInfo, EngineKind
+from ...ports.outbound import Outbound
 from ..probe import PROBE_SECONDS, probed, since
 from . import check
 from .backup import MongoBackup
@@ -17,13 +18,21 @@ class MongoEngine:
     """One MongoDB deployment.
 
     Without `endpoint.replica_set` exactly the named server is used (direct connection); with it, the set's
-    members are discovered by the addresses they announce. `patience` is how many seconds a server is waited for.
+    members are discovered by the addresses they announce. `patience` is how many seconds a server is waited for;
+    `outbound` judges every address, the announced ones too.
     """
 
     kind = EngineKind.MONGODB
 
-    def __init__(self, endpoint: Endpoint, password: str | None, *, patience: float = PATIENCE) -> None:
-        self._link = Link(endpoint, password, check.explain, patience)
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        password: str | None,
+        *,
+        patience: float = PATIENCE,
+        outbound: Outbound | None = None,
+    ) -> None:
+        self._link = Link(endpoint, password, check.explain, patience, outbound)
         self.databases: MongoDatabases = MongoDatabases(self._link)
         self.backup: MongoBackup = MongoBackup(self._link)
 

@@ -14,10 +14,20 @@ from bson.errors import BSONError
 from pymongo import AsyncMongoClient
 from pymongo.errors import ConnectionFailure, PyMongoError
 
-from ...domain.errors import EngineFailure, InvalidRequest, NotFound, StorageError, TlsMismatch
+from ...domain.errors import (
+    AddressRefused,
+    EngineFailure,
+    InvalidRequest,
+    NotFound,
+    StorageError,
+    TlsMismatch,
+)
 from ...domain.provider import Endpoint, TlsMode
+from ...ports.outbound import Outbound
+from ..names import PlainNames
 from .errors import translate
 from .names import checked
+from .route import FIELD, guarded
 
 Client = AsyncMongoClient[dict[str, Any]]
 
@@ -58,8 +68,11 @@ class Link:
         password: str | None,
         explain: Callable[["Link"], Coroutine[Any, Any, StorageError | None]],
         patience: float = PATIENCE,
+        outbound: Outbound | None = None,
     ) -> None:
         self.endpoint = endpoint
+        self._outbound = outbound or PlainNames()
+        self._refused: AddressRefused | None = None
         self.patience = patience
         self._password = password
         self._explain = explain
@@ -70,6 +83,15 @@ class Link:
     def place(self) -> str:
         host, port = host_and_port(self.endpoint)
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    async def addresses(self) -> tuple[str, ...]:
+        """Where the named server may be reached; domain errors."""
+        host, port = host_and_port(self.endpoint)
+        return await self._outbound.addresses(host, port, FIELD)
+
+    def _hear(self, error: StorageError) -> None:
+        if isinstance(error, AddressRefused):
+            self._refused = error
 
     async def _open(self) -> Client:
         async with self._opening:
@@ -106,6 +128,7 @@ class Link:
             # a streaming monitor would leave a server that refused a sign-in unusable until its next report
             "serverMonitoringMode": "poll",
             "tls": self.endpoint.tls is not TlsMode.DISABLE,
+            "_pool_class": guarded(self._outbound, self._hear),
         }
         if self.endpoint.replica_set:
             options["replicaSet"] = self.endpoint.replica_set
@@ -129,8 +152,10 @@ class Link:
         try:
             yield await self._open()
         except PyMongoError as error:
-            known = await self._explain(self) if isinstance(error, ConnectionFailure) else None
-            raise (known or translate(error, self.place)) from error
+            if not isinstance(error, ConnectionFailure):
+                raise translate(error, self.place) from error
+            refused, self._refused = self._refused, None
+            raise (await self._explain(self) or refused or translate(error, self.place)) from error
         except BSONError as error:
             raise EngineFailure(f"{self.place} answered what cannot be read as BSON.") from error
 

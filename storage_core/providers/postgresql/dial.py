@@ -1,13 +1,14 @@
 """Connections to one endpoint: structured fields only, the address resolved once and pinned."""
 
 import asyncio
-import socket
 from collections.abc import Mapping
 
 import asyncpg
 
 from ...domain.errors import InvalidRequest
 from ...domain.provider import Endpoint, TlsMode
+from ...ports.outbound import Outbound
+from ..names import PlainNames
 from .errors import ErrorMap
 from .tls import client_context
 
@@ -26,9 +27,14 @@ class Dialer:
     """
 
     def __init__(
-        self, endpoint: Endpoint, password: str | None, connect_seconds: float = CONNECT_SECONDS
+        self,
+        endpoint: Endpoint,
+        password: str | None,
+        connect_seconds: float = CONNECT_SECONDS,
+        outbound: Outbound | None = None,
     ) -> None:
         self.endpoint = endpoint
+        self._outbound = outbound or PlainNames()
         self.connect_seconds = connect_seconds
         self.host = endpoint.host or "localhost"
         self.port = endpoint.port or DEFAULT_PORT
@@ -44,11 +50,9 @@ class Dialer:
         return self.endpoint.tls in (TlsMode.VERIFY_CA, TlsMode.VERIFY_FULL)
 
     async def addresses(self) -> tuple[str, ...]:
-        """The host's addresses in the system's order; gaierror when there is none."""
-        loop = asyncio.get_running_loop()
+        """The host's addresses in the system's order; domain errors when there is none or one is not allowed."""
         async with asyncio.timeout(self.connect_seconds):
-            found = await loop.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
-        return tuple(dict.fromkeys(str(info[4][0]) for info in found))
+            return await self._outbound.addresses(self.host, self.port, "connection.host")
 
     async def dial(
         self,

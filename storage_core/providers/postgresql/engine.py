@@ -6,6 +6,7 @@ from pathlib import Path
 from ...domain.errors import ToolMissing
 from ...domain.health import Health
 from ...domain.provider import Capability, CheckStep, Endpoint, EngineInfo, EngineKind, TlsMode
+from ...ports.outbound import Outbound
 from ..probe import PROBE_SECONDS, probed, since
 from .backup import LOCK_SECONDS, PostgresBackup
 from .check import Check
@@ -22,7 +23,7 @@ class PostgresEngine:
     """One server through one user. Builds without I/O; see the ports for what each call promises.
 
     `bin_dir` is where pg_dump and pg_restore lie, none to search; `lock_seconds` how long a dump waits for locks;
-    `connect_seconds` how long a connection may take.
+    `connect_seconds` how long a connection may take; `outbound` judges the address.
     """
 
     kind = EngineKind.POSTGRESQL
@@ -35,8 +36,9 @@ class PostgresEngine:
         bin_dir: Path | None = None,
         lock_seconds: float = LOCK_SECONDS,
         connect_seconds: float = CONNECT_SECONDS,
+        outbound: Outbound | None = None,
     ) -> None:
-        self._dialer = Dialer(endpoint, password, connect_seconds)
+        self._dialer = Dialer(endpoint, password, connect_seconds, outbound)
         self._pool = Pool(self._dialer)
         self._toolbox = Toolbox(bin_dir)
         self._databases = PostgresDatabases(self._dialer, self._pool)

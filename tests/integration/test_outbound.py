@@ -1,0 +1,56 @@
+"""Provider addresses through the real door: refused with the field and the way out, before anything connects."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from storage_core.domain.permission import Role
+from storage_core.settings import Settings
+from tests.integration.doors import Doors
+
+REFUSED = (
+    *("127.1", "0x7f.1", "2130706433", "0177.0.0.1", "169.254.169.254", "64:ff9b::7f00:1", "2002:7f00:1::"),
+    *("::127.0.0.1", "::ffff:127.0.0.1", "::", "0.0.0.0", "fe80::1", "224.0.0.1", "[::1]", "fd00:ec2::254"),
+)
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "mongodb"])
+async def test_no_spelling_of_a_forbidden_address_is_a_provider(shared: Doors, kind: str) -> None:
+    async with shared.rest(Role.SUPER_ADMIN) as http:
+        for host in REFUSED:
+            connection = {"host": host, "port": 1, "user": "u", "password": "never sent anywhere"}
+            body: dict[str, Any] = {"name": "p", "kind": kind, "connection": connection}
+            answer = await http.post("/api/storage/providers/create", json=body)
+            told = answer.json()
+            assert (answer.status_code, told["code"]) == (422, "address_refused"), host
+            assert told["field"] == "connection.host", host
+            assert told["hint"], host
+            test = await http.post(
+                "/api/storage/providers/test", json={"kind": kind, "connection": connection}
+            )
+            if test.is_success:
+                first, *rest = test.json()
+                assert (first["name"], first["code"]) == ("name", "address_refused"), host
+                assert {step["status"] for step in rest} == {"skipped"}
+            else:
+                assert test.json()["field"] == "connection.host"
+        assert (await http.get("/api/storage/providers/list")).json()["total"] == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "local"),
+    [
+        ({}, True),
+        ({"host": "localhost"}, True),
+        ({"host": "::1"}, True),
+        ({"host": "0.0.0.0"}, False),
+        ({"host": "10.0.0.5"}, False),
+        ({"public_url": "https://console.example"}, False),
+        ({"trusted_proxies": "127.0.0.1"}, False),
+    ],
+)
+def test_servers_of_this_machine_are_for_a_console_of_this_machine(
+    tmp_path: Path, settings: dict[str, str], local: bool
+) -> None:
+    assert Settings(home=tmp_path, **settings).is_local == local  # type: ignore[arg-type]
