@@ -30,6 +30,7 @@ from reflex_base.registry import RegistrationContext
 from storage_console.core import changed, core, is_open
 from storage_core.domain.context import ActorKind, Context, Door
 from storage_core.domain.errors import Internal, StorageError, Unauthenticated
+from storage_core.domain.event import Event as News
 from storage_core.domain.permission import MATRIX, Permission, Role, Rule
 from storage_core.domain.tenant import Tenant
 from storage_core.services.tenants import ListTenants
@@ -193,6 +194,26 @@ async def switchable_tenants(ctx: Context) -> list[Tenant]:
     return list(found.items)
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The sign-in a websocket's last event came with."""
+
+    cookie: str
+    session_id: str
+    user_id: str
+
+    def __repr__(self) -> str:
+        return f"Held(***, {self.session_id})"
+
+    def hears(self, event: News) -> bool:
+        """Whether the event may be the end of this sign-in."""
+        return event.id == {"sessions": self.session_id, "users": self.user_id}.get(event.topic)
+
+
+#: Every websocket that somebody signed in has spoken through, by its id; see `sockets`.
+held_sockets: dict[str, Held] = {}
+
+
 class AuthMiddleware(rx.Middleware):
     """Runs before every event: looks the session up, binds the tab to it, refuses what is not allowed."""
 
@@ -201,6 +222,8 @@ class AuthMiddleware(rx.Middleware):
         root = state._get_root_state()
         ctx = await signed_in(root, acting=True)
         await _bind(root, ctx)
+        if ctx is not None and ctx.session_id is not None:
+            held_sockets[root.router.session.session_id] = Held(cookie_of(root), ctx.session_id, ctx.actor.id)
         return _gate(event, ctx)
 
 

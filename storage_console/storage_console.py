@@ -20,6 +20,7 @@ from storage_console.providers import page as providers_page
 from storage_console.security import App, Doors, Outer, Trust, trust_of
 from storage_console.session import AuthMiddleware, on_error, redact_logs
 from storage_console.setup import page as setup_page
+from storage_console.sockets import Sockets, endable
 from storage_console.tenants import page as tenants_page
 
 PAGES = (
@@ -53,13 +54,14 @@ async def _resources() -> AsyncIterator[None]:
         async with api.router.lifespan_context(api):
             _api.append(api)
             try:
-                yield
+                async with Sockets(app).watched():
+                    yield
             finally:
                 _api.remove(api)
 
 
 def _guarded(inner: App) -> App:
-    return Outer(Doors(inner, lambda: _api[-1] if _api else None, exports()), lambda: _trust[-1])
+    return Outer(Doors(endable(inner), lambda: _api[-1] if _api else None, exports()), lambda: _trust[-1])
 
 
 app = rx.App(

@@ -38,7 +38,8 @@ class Context:
 
     `tenant_id` narrows what the call may touch to one tenant; `namespace` splits that tenant's storage.
     `expires_at` is when the authority itself ends (a token's expiry): nothing made with it may outlive it.
-    `signed_in_at` is when a person last proved who they are; none for tokens, programs and the system.
+    `session_id` is the browser session it came with, and `signed_in_at` when its person last proved who they are;
+    none for tokens, programs and the system.
     `reason` is set where the system acts on its own.
     """
 
@@ -51,6 +52,7 @@ class Context:
     address: str | None = None
     reason: str | None = None
     expires_at: datetime | None = None
+    session_id: str | None = None
     signed_in_at: datetime | None = None
 
     def through(self, door: Door) -> "Context":

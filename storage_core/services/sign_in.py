@@ -182,6 +182,7 @@ class SignIn(Service):
             correlation,
             door,
             address=address,
+            session_id=session.id,
             signed_in_at=session.proved_at,
         )
 
@@ -349,6 +350,15 @@ class SignIn(Service):
         await write_audit(
             self.kernel, op, ctx, Target("user", user.id if user else None, typed), Request(), phase, result
         )
+
+
+async def end_sessions(uow: UnitOfWork, user_id: str, now: datetime) -> None:
+    """End every browser session of a user, for good: none comes back when the user does."""
+    where = (Clause("user_id", Test.ANY_OF, (user_id,)), Clause("revoked_at", Test.ANY_OF, (None,)))
+    while open_ones := (await uow.sessions.find(Query(where, limit=500))).items:
+        for session in open_ones:
+            await uow.sessions.save(replace(session, revoked_at=now))
+            await uow.publish("sessions", "ended", session.id, None)
 
 
 def checked_username(username: str) -> str:

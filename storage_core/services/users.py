@@ -24,7 +24,7 @@ from ..ports.catalog import UnitOfWork
 from .kernel import Service, found
 from .operation import Effect, operation
 from .request import ById, ListRequest, Request
-from .sign_in import TOKEN_PREFIX, check_password, checked_username, digest
+from .sign_in import TOKEN_PREFIX, check_password, checked_username, digest, end_sessions
 from .targets import everything, own
 
 
@@ -163,6 +163,7 @@ class Users(Service):
                 await _keep_one_super_admin(uow, user.id)
             user = replace(user, status=UserStatus.DISABLED, updated_at=self.kernel.now())
             await uow.users.save(user)
+            await end_sessions(uow, user.id, self.kernel.now())
         return user
 
 
@@ -213,6 +214,7 @@ class Tokens(Service):
             _only_own(ctx, token.user_id, "token", request.id)
             token = replace(token, revoked_at=token.revoked_at or self.kernel.now())
             await uow.tokens.save(token)
+            await uow.publish("tokens", "ended", token.id, None)  # its streams end at once
         return token
 
     async def _owner(self, uow: UnitOfWork, ctx: Context, request: CreateToken) -> User:
