@@ -63,6 +63,7 @@ def web(host: str | None, port: int | None) -> None:
     _claim(settings.host, settings.port)
     import uvicorn
 
+    from storage_core.domain.sizes import MAX_FRAME, MAX_HEADERS
     from storage_core.telemetry import configure
 
     configure(settings.log_level, settings.home / "logs" / "web.log", settings.diagnostics)
@@ -74,6 +75,8 @@ def web(host: str | None, port: int | None) -> None:
         log_level="warning",
         access_log=False,
         server_header=False,
+        ws_max_size=MAX_FRAME,
+        h11_max_incomplete_event_size=2 * MAX_HEADERS,  # what is larger is not even kept to be refused
         proxy_headers=False,  # the app decides by STORAGE_TRUSTED_PROXIES
         timeout_graceful_shutdown=5,  # seconds; event streams never end by themselves
     )

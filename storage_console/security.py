@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from storage_core.domain.sizes import MAX_QUERY, headers_too_large
+
 if TYPE_CHECKING:
     from storage_core.settings import Settings
 
@@ -106,9 +108,10 @@ class Outer:
             (b"x-content-type-options", b"nosniff"),
             (b"referrer-policy", b"same-origin"),
             (b"cross-origin-opener-policy", b"same-origin"),
+            (b"cross-origin-resource-policy", b"same-origin"),
             (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
         ]
-        self.policy = policy(root).encode()
+        self.unframed = [(b"content-security-policy", policy(root).encode()), (b"x-frame-options", b"DENY")]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one connection."""
@@ -117,6 +120,12 @@ class Outer:
         headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in scope["headers"]}
         trust = self.trust()
         scope = forwarded(scope, headers, trust.proxies)
+        if scope["type"] == "http":
+            send = self._dressed(scope, send)
+        if len(scope.get("query_string", b"")) + len(scope["path"]) > MAX_QUERY:
+            return await _refuse(scope, receive, send, 414, b"The address is too long.\n")
+        if headers_too_large(scope["headers"]):
+            return await _refuse(scope, receive, send, 431, b"The headers are too large.\n")
         if not _host_allowed(headers.get("host", ""), trust.hosts) and not scope["path"].startswith(PROBES):
             return await _refuse(scope, receive, send, 421, b"This host name is not served here.\n")
         if scope["path"].startswith("/_event"):
@@ -133,7 +142,7 @@ class Outer:
             return await _refuse(scope, receive, send, 404, b"Not found.\n")
         if scope["path"] in self.pages:
             scope = {**scope, "path": scope["path"] + "/", "raw_path": (scope["path"] + "/").encode()}
-        await self.app(scope, receive, self._dressed(scope, send))
+        await self.app(scope, receive, send)
 
     def _dressed(self, scope: Scope, send: Send) -> Send:
         path: str = scope["path"]
@@ -144,11 +153,11 @@ class Outer:
             if message["type"] == "http.response.start":
                 given = {k.lower() for k, _ in message.get("headers", ())}
                 extra = [(k, v) for k, v in self.headers if k not in given]
-                if not framed and b"content-security-policy" not in given:
-                    extra.append((b"content-security-policy", self.policy))
+                if not framed:
+                    extra += [p for p in self.unframed if p[0] not in given]
                 if immutable and message["status"] == 200 and b"cache-control" not in given:
                     extra.append((b"cache-control", b"public, max-age=31536000, immutable"))
-                if scope.get("scheme") == "https":
+                if scope.get("scheme") == "https" and b"strict-transport-security" not in given:
                     extra.append((b"strict-transport-security", b"max-age=31536000"))
                 message = {**message, "headers": [*message.get("headers", ()), *extra]}
             await send(message)

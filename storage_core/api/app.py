@@ -18,10 +18,9 @@ from . import auth, errors, live
 from .context import Callers
 from .derive import add
 from .edge import Edge
+from .rates import RateLimits, Rates
 
 TITLE = "Storage Console"
-#: Bytes of one request's body; what is larger has a streaming route of its own.
-MAX_BODY = 1 << 20
 
 
 def create_app(core: Callable[[], Core], operations: tuple[Operation, ...]) -> FastAPI:
@@ -34,7 +33,8 @@ def create_app(core: Callable[[], Core], operations: tuple[Operation, ...]) -> F
         openapi_url="/api/openapi.json",
         separate_input_output_schemas=False,
     )
-    callers = Callers(core)
+    rates = Rates(_rate_limits)
+    callers = Callers(core, rates)
     router = APIRouter()
     # Fixed paths first: GET /tenants/{id} would take /tenants/list for a tenant.
     for op in sorted(operations, key=lambda o: (route(o).by_id, o.name)):
@@ -44,10 +44,14 @@ def create_app(core: Callable[[], Core], operations: tuple[Operation, ...]) -> F
     app.include_router(live.router(core, callers))
     errors.install(app)
     app.add_middleware(TenancyMiddleware)
-    app.add_middleware(Edge, new_id=lambda: str(uuid.uuid4()), max_body=MAX_BODY)
+    app.add_middleware(Edge, new_id=lambda: str(uuid.uuid4()), rates=rates)
     _describe(app)
     _docs(app)
     return app
+
+
+async def _rate_limits() -> RateLimits:
+    return RateLimits()
 
 
 def _describe(app: FastAPI) -> None:

@@ -10,6 +10,7 @@ from ..bootstrap import Core
 from ..domain.context import Context, Door
 from ..domain.errors import CrossSite, Unauthenticated
 from ..tenancy import optional_tenant
+from .rates import Rates
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -17,8 +18,9 @@ SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 class Callers:
     """Turns a request into a Context. `core` is asked late: the core opens with the server."""
 
-    def __init__(self, core: Callable[[], Core]) -> None:
+    def __init__(self, core: Callable[[], Core], rates: Rates) -> None:
         self._core = core
+        self._rates = rates
 
     async def __call__(self, connection: HTTPConnection) -> Context:
         """The caller's context, narrowed to the tenant of the request; Unauthenticated without one."""
@@ -30,6 +32,7 @@ class Callers:
             if cookie is not None:
                 refuse_plain_http(connection)
                 check_same_origin(connection)
+                await self._rates.caller(cookie)
                 ctx = await core.auth.by_cookie(cookie, Door.REST, address, correlation)
         if ctx is None:
             raise Unauthenticated("There is no valid sign-in with this request.")
@@ -41,6 +44,7 @@ class Callers:
         header = connection.headers.get("authorization")
         if header is None:
             return None
+        await self._rates.caller(header)
         scheme, _, value = header.partition(" ")
         ctx = (
             await core.auth.by_token(value.strip(), address, correlation)

@@ -9,19 +9,20 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from ..domain.errors import (
-    Internal,
     InvalidRequest,
     Malformed,
     NotFound,
     StorageError,
     TooLarge,
+    TooManyRequests,
     WrongMethod,
 )
-from ..telemetry import log
+from ..domain.sizes import MAX_DEPTH
 from ..wire import problem
 from .context import correlation_of
 
 MEDIA = "application/problem+json"
+DEEP = f"The body is nested deeper than {MAX_DEPTH} levels"
 
 #: The OpenAPI responses every operation shares.
 RESPONSES: dict[int | str, dict[str, Any]] = {
@@ -81,12 +82,19 @@ def _of_status(error: HTTPException) -> StorageError:
             return WrongMethod("The address exists, for another method.")
         case 413:
             return TooLarge("The body of the request is too large.")
+        case 400 if error.detail == DEEP:
+            return Malformed(f"{DEEP}.", hint="Send a flatter JSON object.")
         case _:
             return Malformed(f"The request cannot be read: {error.detail}.")
 
 
 def answer(error: StorageError, correlation_id: str) -> JSONResponse:
-    headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else None
+    """The error as a response, with what its status promises besides."""
+    headers: dict[str, str] = {}
+    if error.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, TooManyRequests):
+        headers["Retry-After"] = str(error.retry_after)
     return JSONResponse(problem(error, correlation_id), error.status, headers, MEDIA)
 
 
@@ -105,12 +113,7 @@ def install(app: FastAPI) -> None:
         assert isinstance(error, HTTPException)  # noqa: S101
         return answer(_of_status(error), correlation_of(request))
 
-    async def unexpected(request: Request, error: Exception) -> JSONResponse:
-        log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-        return answer(Internal(f"Unexpected: {type(error).__name__}."), correlation_of(request))
-
     app.add_exception_handler(StorageError, storage)
     app.add_exception_handler(ValidationError, validation)
     app.add_exception_handler(RequestValidationError, validation)
     app.add_exception_handler(HTTPException, http)
-    app.add_exception_handler(Exception, unexpected)

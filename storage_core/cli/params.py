@@ -11,6 +11,7 @@ import click
 from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
+from ..domain.sizes import MAX_DEPTH, json_too_deep
 from ..services.request import Request
 from ..wire import bare
 
@@ -79,6 +80,8 @@ def _secret(_ctx: click.Context, _param: click.Parameter, value: str | None) -> 
 def _json(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Any:
     if value is None:
         return None
+    if json_too_deep(value.encode("utf-8", "replace")):
+        raise click.BadParameter(f"is nested deeper than {MAX_DEPTH} levels")
     try:
         return json.loads(value)
     except ValueError:

@@ -32,6 +32,16 @@ class TooLarge(Malformed):
     default_hint = "Send less at once."
 
 
+class AddressTooLong(Malformed):
+    code, title, status = "uri_too_long", "The address is too long", 414
+    default_hint = "Send long values in a request's body."
+
+
+class HeadersTooLarge(Malformed):
+    code, title, status = "headers_too_large", "The headers are too large", 431
+    default_hint = "Clear this site's cookies, or send fewer headers."
+
+
 class WrongMethod(Malformed):
     code, title, status = "method_not_allowed", "This address does not know the method", 405
     default_hint = "Look at /api/docs for the method."
@@ -140,8 +150,16 @@ class WrongKey(Locked):
 
 
 class TooManyRequests(StorageError):
+    """`retry_after` is how many seconds to wait."""
+
     code, title, status = "too_many_requests", "Too many requests", 429
     default_hint = "Wait a moment and try again."
+
+    def __init__(
+        self, detail: str, *, hint: str = "", field: str | None = None, retry_after: int = 60
+    ) -> None:
+        super().__init__(detail, hint=hint, field=field)
+        self.retry_after = retry_after
 
 
 class Unavailable(StorageError):

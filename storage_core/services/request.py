@@ -1,10 +1,11 @@
 """The shape of every request: frozen, validated when made, described field by field."""
 
-from typing import Self
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ..domain.page import MAX_LIMIT, Clause, Query, Reach, clause
+from ..domain.sizes import MAX_DEPTH, too_deep
 
 
 class Request(BaseModel):
@@ -18,6 +19,14 @@ class Request(BaseModel):
         hide_input_in_errors=True,
         str_max_length=100_000,
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _shallow(cls, given: Any) -> Any:
+        """Every door makes requests: whatever comes in is not descended into before it is known to be shallow."""
+        if too_deep(given):
+            raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
+        return given
 
 
 class ById(Request):

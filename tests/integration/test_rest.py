@@ -9,9 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
-from storage_core.api.app import MAX_BODY
 from storage_core.domain.errors import NotFound, TenantSuspended
 from storage_core.domain.permission import Role
+from storage_core.domain.sizes import MAX_BODY
 from tests.integration.doors import ADDRESS, Doors
 
 BASE = "/api/storage"
