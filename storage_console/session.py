@@ -18,6 +18,7 @@ import http.cookies
 import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -28,6 +29,7 @@ from reflex_base.event import Event
 from reflex_base.registry import RegistrationContext
 
 from storage_console.core import changed, core, is_open
+from storage_console.personal import Look, look_of
 from storage_core.domain.context import ActorKind, Context, Door
 from storage_core.domain.errors import Internal, StorageError, Unauthenticated
 from storage_core.domain.event import Event as News
@@ -36,7 +38,7 @@ from storage_core.domain.tenant import Tenant
 from storage_core.services.tenants import ListTenants
 
 __all__ = [
-    "NO_PROBLEM", "AuthMiddleware", "Context", "Permission", "Problem", "Session", "StorageError", "asking",
+    "NO_PROBLEM", "AuthMiddleware", "Context", "Permission", "Problem", "Session", "StorageError", "allowed_roles", "asking",
     "attempt",
     "changed",
     "context_of", "goto", "is_open", "on_error", "problem_of", "public", "redact_logs", "redacted", "requires", "signed_in", "switchable_tenants", "toast",
@@ -45,6 +47,8 @@ __all__ = [
 COOKIES = ("__Host-sc_session", "sc_session")
 MARK = "__console_permission__"
 PUBLIC = "public"
+#: The correlation id of the last call this handler made, so that a failure can name it.
+_asked: ContextVar[str] = ContextVar("asked", default="")
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 log = logging.getLogger(__name__)
@@ -118,7 +122,7 @@ async def attempt(work: Awaitable[T]) -> tuple[T | None, Problem]:
     try:
         return await work, NO_PROBLEM
     except Exception as error:  # noqa: BLE001 - the one place of this door that catches
-        return None, problem_of(error)
+        return None, problem_of(error, _asked.get())
 
 
 class Session(rx.State):
@@ -129,6 +133,7 @@ class Session(rx.State):
     can: list[str] = []
     tenant_id: str = ""
     tenant_name: str = ""
+    look: Look = Look()
     _key: str = ""
 
 
@@ -172,6 +177,7 @@ async def asking(state: BaseState) -> Context:
     found = await signed_in(state)
     if found is None:
         raise Unauthenticated("Your session has ended.")
+    _asked.set(found.correlation_id)
     chosen = (await state.get_state(Session)).tenant_id
     return replace(found, tenant_id=chosen) if chosen and found.tenant_id is None else found
 
@@ -180,6 +186,12 @@ def held(ctx: Context) -> list[str]:
     """The permissions any of the caller's grants holds, wherever."""
     roles = {grant.role for grant in ctx.grants}
     return [p.value for p, row in MATRIX.items() if any(row[role] >= Rule.OWN for role in roles)]
+
+
+def allowed_roles(permission: str) -> str:
+    """Who may, in words: the lowest role that holds the permission; empty for one nobody holds."""
+    able = [role for role, rule in MATRIX[Permission(permission)].items() if rule >= Rule.OWN]
+    return "" if not able else able[0].value if len(able) == 1 else f"{able[-1].value} or above"
 
 
 def highest(ctx: Context) -> Role | None:
@@ -239,6 +251,7 @@ async def _bind(root: BaseState, ctx: Context | None) -> None:
     session.user = ctx.actor.name if ctx else ""
     session.role = role.value if role else ""
     session.can = held(ctx) if ctx else []
+    session.look = await look_of(ctx) if ctx else Look()
 
 
 def _gate(event: Event, ctx: Context | None) -> StateUpdate | None:

@@ -42,7 +42,7 @@ def backups() -> rx.Component:
                 _new(),
             ),
             actions=[_new()],
-            bulk=[gated("backup.run", button("Prove again", icon="shield-check", on_click=S.verify_picked))],
+            bulk=[gated("backup.run", button("Prove again", icon="shield-check", on_click=S.bulk("verify")))],
             menu=_menu,
             export="backups",
             href=lambda row: f"/backups/{row.id}",

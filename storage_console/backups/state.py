@@ -10,7 +10,7 @@ from storage_console.parts import words
 from storage_console.parts.confirm import ConfirmState
 from storage_console.parts.form import FormState, Option
 from storage_console.parts.listing import Filter, ListState
-from storage_console.session import Context, Permission, asking, attempt, requires, toast
+from storage_console.session import Context, Permission, asking, requires, toast
 from storage_core.domain.backup import Backup
 from storage_core.domain.page import Page
 from storage_core.services.backups import (
@@ -95,6 +95,7 @@ class Backups(ConfirmState, ListState, rx.State):
 
     rows: list[BackupRow] = []
 
+    _acts: ClassVar[dict[str, str]] = {"verify": "Prove backups again"}
     _route: ClassVar[str] = "/backups"
     _noun: ClassVar[str] = "backup"
     _sorts: ClassVar[tuple[str, ...]] = (
@@ -118,6 +119,16 @@ class Backups(ConfirmState, ListState, rx.State):
         names = {p.id: p.name for p in providers.items}
         return [backup_row(b, names.get(b.provider_id, "—")) for b in items]
 
+    @staticmethod
+    async def _act(ctx: Context, verb: str, id: str) -> str:
+        await core().backups.verify(ctx, VerifyBackup(id=id))
+        return "Proof started"
+
+    @staticmethod
+    def _label(item: Any) -> str:
+        name = item.database if isinstance(item, BackupRow) else item.database_name
+        return f"{name} ({item.id[:8]})"
+
     def _open(self, id: str) -> Any:
         return rx.redirect(f"/backups/{id}")
 
@@ -127,23 +138,6 @@ class Backups(ConfirmState, ListState, rx.State):
         """Proves a stored backup again."""
         ticket = await core().backups.verify(await asking(self), VerifyBackup(id=str(id)))
         return [toast("success", "Proof started"), rx.redirect(f"/jobs/{ticket.job_id}")]
-
-    @rx.event
-    @requires(Permission.BACKUP_RUN)
-    async def verify_picked(self):
-        """Proves the selected backups again; says which were not eligible."""
-        ctx = await asking(self)
-        refused: list[str] = []
-        wanted = await self._matching()
-        for id in wanted:
-            _, failed = await attempt(core().backups.verify(ctx, VerifyBackup(id=id)))
-            if failed.code:
-                refused.append(failed.detail)
-        self._forget()
-        await self._reload()
-        said = " ".join(refused[:3]) + (f" And {len(refused) - 3} more." if len(refused) > 3 else "")
-        kind = "warning" if refused else "success"
-        return toast(kind, f"{len(wanted) - len(refused)} of {len(wanted)} proofs started", description=said)
 
     @rx.event
     @requires(Permission.BACKUP_DELETE)

@@ -31,7 +31,7 @@ def databases() -> rx.Component:
                 _new(),
             ),
             actions=[_new()],
-            bulk=[gated("backup.run", button("Back up", icon="archive", on_click=S.back_up_picked))],
+            bulk=[gated("backup.run", button("Back up", icon="archive", on_click=S.bulk("back_up")))],
             menu=_menu,
             export="databases",
             href=lambda row: f"/databases/{row.id}",

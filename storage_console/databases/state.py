@@ -46,6 +46,7 @@ class Databases(ConfirmState, ListState, rx.State):
     deleting: str = ""
     _measured: dict[str, float] = {}
 
+    _acts: ClassVar[dict[str, str]] = {"back_up": "Back up databases"}
     _route: ClassVar[str] = "/databases"
     _noun: ClassVar[str] = "database"
     _sorts: ClassVar[tuple[str, ...]] = ("name", "status", "last_proven_at", "created_at")
@@ -81,6 +82,11 @@ class Databases(ConfirmState, ListState, rx.State):
             for d in items
         ]
 
+    @staticmethod
+    async def _act(ctx: Context, verb: str, id: str) -> str:
+        await doings.back_up(ctx, id)
+        return "Backup started"
+
     def _open(self, id: str) -> Any:
         return rx.redirect(f"/databases/{id}")
 
@@ -112,22 +118,6 @@ class Databases(ConfirmState, ListState, rx.State):
         """Starts a backup and its proof."""
         ticket = await doings.back_up(await asking(self), str(id))
         return [toast("success", "Backup started"), rx.redirect(f"/jobs/{ticket.job_id}")]
-
-    @rx.event
-    @requires(Permission.BACKUP_RUN)
-    async def back_up_picked(self):
-        """Starts a backup of every selected database; says which were not eligible."""
-        ctx = await asking(self)
-        refused: list[str] = []
-        wanted = await self._matching()
-        for id in wanted:
-            _, failed = await attempt(doings.back_up(ctx, id))
-            if failed.code:
-                refused.append(failed.detail)
-        self._forget()
-        said = " ".join(refused[:3]) + (f" And {len(refused) - 3} more." if len(refused) > 3 else "")
-        kind = "warning" if refused else "success"
-        return toast(kind, f"{len(wanted) - len(refused)} of {len(wanted)} backups started", description=said)
 
     @rx.event
     @requires(Permission.DATABASE_WRITE)

@@ -6,10 +6,11 @@ from typing import Any, ClassVar
 import reflex as rx
 
 from storage_console.core import core
+from storage_console.parts import words
 from storage_console.parts.confirm import ConfirmState
 from storage_console.parts.listing import Filter, ListState
-from storage_console.parts.work import TITLES, JobLine, line
-from storage_console.session import Context, Permission, asking, attempt, requires, toast
+from storage_console.parts.work import TITLES, JobLine, line, title
+from storage_console.session import Context, Permission, asking, requires, toast
 from storage_core.domain.job import Job
 from storage_core.domain.page import Page
 from storage_core.services.jobs import CancelJob, ListJobs, RetryJob
@@ -20,6 +21,7 @@ class Jobs(ConfirmState, ListState, rx.State):
 
     rows: list[JobLine] = []
 
+    _acts: ClassVar[dict[str, str]] = {"cancel": "Cancel jobs"}
     _route: ClassVar[str] = "/jobs"
     _noun: ClassVar[str] = "job"
     _sorts: ClassVar[tuple[str, ...]] = ("operation", "target_name", "status", "actor_name", "created_at")
@@ -40,6 +42,17 @@ class Jobs(ConfirmState, ListState, rx.State):
     async def _rows(ctx: Context, items: tuple[Job, ...]) -> list[JobLine]:
         now = datetime.now(UTC)
         return [line(job, now) for job in items]
+
+    @staticmethod
+    async def _act(ctx: Context, verb: str, id: str) -> str:
+        await core().jobs.cancel(ctx, CancelJob(id=id))
+        return "It is stopping"
+
+    @staticmethod
+    def _label(item: Any) -> str:
+        if isinstance(item, JobLine):
+            return f"{item.title} {item.target}"
+        return f"{title(item.operation)} {item.target_name}"
 
     def _open(self, id: str) -> Any:
         return rx.redirect(f"/jobs/{id}")
@@ -66,7 +79,7 @@ class Jobs(ConfirmState, ListState, rx.State):
     def ask_cancel_picked(self):
         """Asks before the selected jobs are stopped."""
         effects = ["Those that are queued or running stop; the others are named and left alone."]
-        many = "all matching jobs" if self.all_matching else f"{len(self.selected)} selected"
+        many = self.summary if self.all_matching else words.count(len(self.selected), "job")
         self._ask("bulk", f"Cancel {many}", effects, label="Cancel jobs")
 
     async def _confirmed(self, verb: str, ids: tuple[str, ...], typed: str, reason: str) -> Any:
@@ -75,16 +88,4 @@ class Jobs(ConfirmState, ListState, rx.State):
             await core().jobs.cancel(ctx, CancelJob(id=ids[0]))
             await self._reload()
             return toast("success", "The job is stopping")
-        refused: list[str] = []
-        wanted = await self._matching()
-        for id in wanted:
-            _, failed = await attempt(core().jobs.cancel(ctx, CancelJob(id=id)))
-            if failed.code:
-                refused.append(f"{id[:8]}: {failed.detail}")
-        self._forget()
-        await self._reload()
-        said = " ".join(refused[:3]) + (f" And {len(refused) - 3} more." if len(refused) > 3 else "")
-        kind = "warning" if refused else "success"
-        return toast(
-            kind, f"{len(wanted) - len(refused)} of {len(wanted)} jobs are stopping", description=said
-        )
+        return Jobs.bulk("cancel")

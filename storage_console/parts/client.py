@@ -1,10 +1,13 @@
-"""Four small things only a browser can do: tick, listen for keys, keep the address, hold what scrolled.
+"""Small things only a browser can do: tick, listen for keys, keep the address, hold what scrolled, look as wanted.
 
 ago(row.created)                                  # "3 min ago", exact local time on hover, ticking
 keys("j k x Enter", State.key)                    # ignored while typing; State.key(name: str)
 keys("ArrowDown Enter", Palette.key, within="[data-palette]")
 address(State.address)                            # history.replaceState, when it changes
 follow(State.cursor, "[data-cursor='true']")      # scrolls it into view, when it changes
+appearance(Session.look)                          # theme, motion, time zone and language of dates
+zones("zone-list")                                # a <datalist> of the time zones the browser knows
+renew(State.go)                                   # asks for the password again, past every state, then calls on
 """
 
 import json
@@ -22,16 +25,29 @@ function ScAgo({at, empty, prefix}) {
     tick(Date.now());
     const near = at && Math.abs(Date.now() / 1000 - at) < 90;
     const timer = setInterval(() => tick(Date.now()), near ? 1000 : 15000);
-    return () => clearInterval(timer);
+    const again = () => tick(Date.now());
+    window.addEventListener("sc-dates", again);
+    return () => { clearInterval(timer); window.removeEventListener("sc-dates", again); };
   }, [at]);
   if (!at) { return jsx("span", {className: "sc-faint"}, empty ?? "—"); }
   const s = Math.round((now || at * 1000) / 1000 - at), past = s >= 0, n = Math.abs(s);
-  const text = n < 2 ? "now" : n < 60 ? n + " s" : n < 3600 ? Math.floor(n / 60) + " min"
-    : n < 172800 ? Math.floor(n / 3600) + " h" : Math.floor(n / 86400) + " d";
+  const [count, unit] = n < 60 ? [n, "second"] : n < 3600 ? [Math.floor(n / 60), "minute"]
+    : n < 172800 ? [Math.floor(n / 3600), "hour"] : [Math.floor(n / 86400), "day"];
+  const short = {second: "s", minute: "min", hour: "h", day: "d"}[unit], text = count + " " + short;
+  const {zone, language} = globalThis.scDates ?? {};
+  const foreign = now && language && !language.startsWith("en");
   const exact = new Date(at * 1000);
-  return jsx("time", {dateTime: exact.toISOString(), className: "sc-num sc-time",
-    title: now ? exact.toLocaleString(undefined, {dateStyle: "full", timeStyle: "long"}) : undefined},
-    (prefix ?? "") + (text === "now" ? "now" : past ? text + " ago" : "in " + text));
+  let title;
+  if (now) {
+    const style = {dateStyle: "full", timeStyle: "long"};
+    try { title = exact.toLocaleString(language || undefined, {...style, timeZone: zone || undefined}); }
+    catch { title = exact.toLocaleString(undefined, style); }
+  }
+  return jsx("time", {dateTime: exact.toISOString(), className: "sc-num sc-time", title},
+    (prefix ?? "") + (foreign
+      ? new Intl.RelativeTimeFormat(language, {style: "short", numeric: n < 2 ? "auto" : "always"})
+        .format(n < 2 ? 0 : past ? -count : count, unit)
+      : n < 2 ? "now" : past ? text + " ago" : "in " + text));
 }
 """
 
@@ -191,3 +207,131 @@ useEffect(() => {{
 def same(one: str, other: str, message: str) -> rx.Component:
     """Lets the browser refuse a form whose two inputs (selectors) differ; nothing leaves the page."""
     return Same.create(one=one, other=other, message=message)
+
+
+class Appearance(_Hook):
+    """Makes the page look as its reader wants it."""
+
+    theme: rx.Var[str]
+    motion: rx.Var[str]
+    zone: rx.Var[str]
+    language: rx.Var[str]
+
+    def _exclude_props(self) -> list[str]:
+        return [*super()._exclude_props(), "theme", "motion", "zone", "language"]
+
+    def add_imports(self) -> ImportDict | list[ImportDict]:
+        """What the hook uses."""
+        return {"react": ["useEffect", "useRef", "useContext"], "$/utils/context": ["ColorModeContext"]}
+
+    def add_hooks(self) -> list[str | rx.Var[Any]]:
+        """Follows the vars."""
+        hook = f"""
+const {{ setColorMode: scMode }} = useContext(ColorModeContext), scTheme = useRef(null);
+useEffect(() => {{
+  const theme = {self.theme!s};
+  if (theme && theme !== scTheme.current) {{ scMode(theme); scTheme.current = theme; }}
+  document.documentElement.dataset.motion = {self.motion!s};
+  globalThis.scDates = {{zone: {self.zone!s}, language: {self.language!s}}};
+  window.dispatchEvent(new Event("sc-dates"));
+}}, [{self.theme!s}, {self.motion!s}, {self.zone!s}, {self.language!s}]);
+"""
+        return [rx.Var(hook, _var_data=rx.Var.create(self.theme)._get_all_var_data())]
+
+
+def appearance(look: Any) -> rx.Component:
+    """Applies a Look: theme, motion, time zone and language of dates."""
+    return Appearance.create(
+        theme=look.theme, motion=look.motion, zone=look.time_zone, language=look.language
+    )
+
+
+ZONES = """
+function ScZones({name}) {
+  const [zones, know] = useState([]);
+  useEffect(() => know(Intl.supportedValuesOf ? ["UTC", ...Intl.supportedValuesOf("timeZone")] : ["UTC"]), []);
+  return jsx("datalist", {id: name}, zones.map((z) => jsx("option", {value: z, key: z})));
+}
+"""
+
+
+class Zones(rx.Component):
+    """The time zones this browser knows, for an input's `list`."""
+
+    tag = "ScZones"
+    name: rx.Var[str]
+
+    def add_imports(self) -> ImportDict | list[ImportDict]:
+        """What the code below uses."""
+        return {"react": ["useState", "useEffect"], "@emotion/react": ["jsx"]}
+
+    def add_custom_code(self) -> list[str]:
+        """The component itself."""
+        return [ZONES]
+
+
+def zones(name: str) -> rx.Component:
+    """A <datalist> of that id."""
+    return Zones.create(name=name)
+
+
+RENEW = """
+function ScRenew({onDone, resubmit}) {
+  const [said, say] = useState(""), [busy, work] = useState(false), box = useRef(null);
+  useEffect(() => { box.current?.focus(); }, []);
+  const go = async () => {
+    const password = box.current?.value;
+    if (!password || busy) return;
+    work(true); say("");
+    try {
+      const answer = await fetch("/api/auth/renew", {method: "POST", credentials: "same-origin",
+        headers: {"content-type": "application/json"}, body: JSON.stringify({password})});
+      if (answer.ok) {
+        const form = box.current.closest("form");
+        box.current.value = "";
+        if (resubmit) form?.requestSubmit(); else onDone?.();
+        return;
+      }
+      const told = await answer.json().catch(() => ({}));
+      if (told.code === "unauthenticated") { window.location.assign("/login"); return; }
+      say([told.detail ?? "That did not work.", told.hint].filter(Boolean).join(" "));
+      box.current.select();
+    } catch { say("The console does not answer. Try again."); } finally { work(false); }
+  };
+  return jsx("div", {className: "sc-renew", role: "group", "aria-label": "Confirm that it is you"},
+    jsx("p", null, jsx("strong", null, "Confirm that it is you. "), "Your sign-in is older than five minutes."),
+    jsx("div", {className: "sc-renew-line"},
+      jsx("label", {className: "sc-hidden", htmlFor: "renew-password"}, "Your password"),
+      jsx("input", {id: "renew-password", ref: box, type: "password", autoComplete: "current-password",
+        className: "sc-input", placeholder: "Your password", "aria-invalid": said ? "true" : "false",
+        "aria-describedby": "renew-said",
+        onKeyDown: (e) => { if (e.key === "Enter") { e.preventDefault(); e.stopPropagation(); go(); } }}),
+      jsx("button", {type: "button", className: "sc-btn", onClick: go, disabled: busy}, "Confirm")),
+    jsx("p", {id: "renew-said", className: "sc-error", role: "alert"}, said));
+}
+"""
+
+
+def _nothing() -> tuple[()]:
+    return ()
+
+
+class Renew(rx.Component):
+    """Proves again who is there. The password goes from the field to the sign-in route and nowhere else."""
+
+    tag = "ScRenew"
+    resubmit: rx.Var[bool]
+    on_done: EventHandler[_nothing]  # pyrefly: ignore[bad-index] - how Reflex declares the arguments
+
+    def add_imports(self) -> ImportDict | list[ImportDict]:
+        """What the code below uses."""
+        return {"react": ["useState", "useEffect", "useRef"], "@emotion/react": ["jsx"]}
+
+    def add_custom_code(self) -> list[str]:
+        """The component itself."""
+        return [RENEW]
+
+
+def renew(on_done: Any = None) -> rx.Component:
+    """Asks for the password; then calls `on_done`, or without one sends the form it stands in again."""
+    return Renew.create(resubmit=True) if on_done is None else Renew.create(on_done=on_done, resubmit=False)

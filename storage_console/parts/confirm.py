@@ -1,4 +1,5 @@
-"""Confirmations: T2 lists the effects; T3 also wants the exact name typed and a reason.
+"""Confirmations: T2 lists the effects; T3 also wants the exact name typed, a reason, and a fresh sign-in; T4 a second
+person.
 
     class Tenants(ConfirmState, ListState, rx.State):
         @rx.event
@@ -14,16 +15,21 @@
 
     confirm(Tenants)             # once on the page
 
-What was typed is compared again by the core: the disabled button is a courtesy.
+What was typed is compared again by the core: the disabled button is a courtesy. A sign-in that is too old is renewed
+in the dialog, which then goes on; what needs a second person says where it waits.
 """
 
 from typing import Any
 
 import reflex as rx
 
-from storage_console.parts.feedback import button, problem
+from storage_console.parts.client import renew
+from storage_console.parts.feedback import button, link_button, problem
 from storage_console.parts.form import typed
 from storage_console.session import NO_PROBLEM, Permission, Problem, attempt, requires
+
+#: Codes of the core's errors that have an answer of their own here.
+SIGN_IN_AGAIN, APPROVAL_REQUIRED = "sign_in_again", "approval_required"
 
 
 class ConfirmState(rx.State, mixin=True):
@@ -106,6 +112,7 @@ def confirm(state: Any, *extra: rx.Component) -> rx.Component:
     unsaid = (state.confirm_name != "") & (
         (state.confirm_typed != state.confirm_name) | (state.confirm_reason.strip() == "")
     )
+    waits = state.confirm_problem.code == APPROVAL_REQUIRED
     return rx.alert_dialog.root(
         rx.alert_dialog.content(
             rx.alert_dialog.title(state.confirm_title),
@@ -113,22 +120,66 @@ def confirm(state: Any, *extra: rx.Component) -> rx.Component:
             rx.el.ul(rx.foreach(state.confirm_effects, rx.el.li), class_name="sc-effects"),
             *extra,
             rx.cond(state.confirm_name != "", _typing(state), rx.fragment()),
-            rx.cond(state.confirm_problem.code != "", problem(state.confirm_problem), rx.fragment()),
-            rx.el.div(
-                button("Cancel", on_click=state.confirm_toggle(False)),
-                button(
-                    state.confirm_label,
-                    look="danger",
-                    on_click=state.confirm_go,
-                    busy=state.confirm_busy,
-                    disabled=unsaid,
-                ),
-                class_name="sc-actions",
-            ),
+            refused(state.confirm_problem, state.confirm_go),
+            rx.cond(waits, _waiting(state), _buttons(state, unsaid)),
             class_name="sc-dialog",
         ),
         open=state.confirm_open,
         on_open_change=state.confirm_toggle,
+    )
+
+
+def _buttons(state: Any, unsaid: Any) -> rx.Component:
+    return rx.el.div(
+        button("Cancel", on_click=state.confirm_toggle(False)),
+        rx.cond(
+            state.confirm_problem.code == SIGN_IN_AGAIN,
+            rx.fragment(),  # its own button stands beside the password
+            button(
+                state.confirm_label,
+                look="danger",
+                on_click=state.confirm_go,
+                busy=state.confirm_busy,
+                disabled=unsaid,
+            ),
+        ),
+        class_name="sc-actions",
+    )
+
+
+def _waiting(state: Any) -> rx.Component:
+    return rx.el.div(
+        link_button("See what waits", "/settings/approvals"),
+        button("Close", look="primary", on_click=state.confirm_toggle(False)),
+        class_name="sc-actions",
+    )
+
+
+def refused(found: Any, again: Any = None) -> rx.Component:
+    """What stands in the way of a dangerous thing: a sign-in to renew (then `again`), a second person, a problem."""
+    second = rx.el.div(
+        rx.icon("user-round-check", size=16, aria_hidden="true"),
+        rx.el.div(
+            rx.el.strong("A second person approves this."),
+            rx.el.p(found.detail),
+            rx.cond(
+                found.hint != "",
+                rx.el.p(found.hint, class_name="sc-faint"),
+                rx.el.p("Once they did, ask for it again here: it then passes, once.", class_name="sc-faint"),
+            ),
+        ),
+        class_name="sc-note",
+        data_tone="warn",
+        role="status",
+    )
+    return rx.fragment(
+        rx.match(
+            found.code,
+            ("", rx.fragment()),
+            (SIGN_IN_AGAIN, renew(again)),
+            (APPROVAL_REQUIRED, second),
+            problem(found),
+        )
     )
 
 

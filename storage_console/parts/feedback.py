@@ -18,7 +18,7 @@ from typing import Any
 import reflex as rx
 
 from storage_console.parts.client import ago
-from storage_console.session import Session, toast
+from storage_console.session import Session, allowed_roles, toast
 
 __all__ = [
     "ago", "badge", "button", "empty", "gated", "link_button", "mono", "note", "problem", "progress", "skeleton",
@@ -93,7 +93,14 @@ def link_button(label: Text, href: Text, look: str = "", icon: str = "", **props
 def gated(permission: str, control: rx.Component) -> rx.Component:
     """The control for those whose role holds the permission; for others disabled, with the reason on hover."""
     why = rx.el.span(
-        rx.el.span("Your role, ", ME.role, ", does not allow this.", class_name="sc-tip", role="tooltip"),
+        rx.el.span(
+            "Your role, ",
+            ME.role,
+            ", does not allow this. ",
+            _who(permission),
+            class_name="sc-tip",
+            role="tooltip",
+        ),
         rx.el.span(control, inert=True, aria_hidden="true", class_name="sc-denied-inner"),
         class_name="sc-denied",
         tab_index=0,
@@ -102,6 +109,11 @@ def gated(permission: str, control: rx.Component) -> rx.Component:
         aria_label="Not allowed for your role",
     )
     return rx.cond(ME.can.contains(permission), control, why)
+
+
+def _who(permission: str) -> str:
+    roles = allowed_roles(permission)
+    return f"It takes {roles}." if roles else "Nobody's does."
 
 
 def empty(icon: str, title: Text, why: Text, *next_step: Any) -> rx.Component:

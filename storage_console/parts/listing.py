@@ -33,7 +33,7 @@
         return page("Tenants", table(Tenants, [Column("name", "Name", lambda r: mono(r.name), sort="name"), ...]))
 
 In handlers of the page: `await self._reload()` after a change, `self._picked()` for the selected ids,
-`await self._matching()` for the ids behind "all N matching". The core authorises every list; these handlers ask
+`await self._matching()` for the ids behind "all N matching"; acts on many rows: see parts.bulk. The core authorises every list; these handlers ask
 only for a signed-in caller.
 """
 
@@ -45,7 +45,9 @@ from urllib.parse import urlencode
 import reflex as rx
 
 from storage_console.parts import words
+from storage_console.parts.bulk import BulkState
 from storage_console.parts.filters import Facet, Filter, cleaned, facet
+from storage_console.parts.saved import SavedState
 from storage_console.session import (
     NO_PROBLEM,
     Context,
@@ -74,10 +76,9 @@ def _number(text: str, low: int, high: int, otherwise: int) -> int:
     )
 
 
-class ListState(rx.State, mixin=True):
+class ListState(SavedState, BulkState, rx.State, mixin=True):
     """See the module's description."""
 
-    _route: ClassVar[str] = ""
     _noun: ClassVar[str] = "row"
     _sorts: ClassVar[tuple[str, ...]] = ("created_at",)
     _sort: ClassVar[str] = "-created_at"
@@ -104,10 +105,10 @@ class ListState(rx.State, mixin=True):
     all_matching: bool = False
     cursor: int = -1
     help_open: bool = False
-    address: str = ""
     export_query: str = ""
     summary: str = ""
     _chosen: dict[str, str] = {}
+    _names: dict[str, str] = {}  # of the selected rows, which may be on other pages
 
     # -- what a page provides
 
@@ -131,16 +132,31 @@ class ListState(rx.State, mixin=True):
 
     async def _matching(self) -> list[str]:
         """Ids of the selection: what is ticked, or everything that matches, up to BULK_LIMIT."""
+        return [id for id, _ in await self._wanted()]
+
+    async def _wanted(self) -> list[tuple[str, str]]:
+        """The same with names, for a report (see parts.bulk)."""
         if not self.all_matching:
-            return self._picked()
+            return [(id, self._names.get(id, id)) for id in self.selected]
         ctx = await asking(self)
-        ids: list[str] = []
-        while len(ids) < BULK_LIMIT:
-            part = await self._list(ctx, {**self._question(), "limit": 500, "offset": len(ids)})
-            ids.extend(item.id for item in part.items)
-            if len(ids) >= part.total or not part.items:
-                break
-        return ids[:BULK_LIMIT]
+        found: list[tuple[str, str]] = []
+        ask = {**self._question(), "limit": 500, "offset": 0}
+        while True:
+            part = await self._list(ctx, ask)
+            found.extend((item.id, self._label(item)) for item in part.items)
+            if part.next is None or len(found) >= BULK_LIMIT:
+                return found[:BULK_LIMIT]
+            ask = {**ask, "cursor": part.next}
+
+    async def _acted(self) -> None:
+        """After a bulk act: nothing is selected any more, the rows are read again."""
+        self._forget()
+        await self._reload()
+
+    @staticmethod
+    def _label(item: Any) -> str:
+        """What a row or a domain object is called in a report."""
+        return str(getattr(item, "name", "") or item.id)
 
     async def _read(self) -> tuple[int, list[Any]]:
         ctx = await asking(self)
@@ -199,6 +215,7 @@ class ListState(rx.State, mixin=True):
         self.facets = [facet(f, self._chosen.get(f.key, "")) for f in self._filters]
         self.filtered = bool(chosen or text)
         self.summary = words.count(self.total, self._noun)
+        self._name_saved()
 
     def _drop(self) -> None:
         self.selected.clear()
@@ -220,7 +237,10 @@ class ListState(rx.State, mixin=True):
     @requires(Permission.SIGNED_IN)
     async def load(self):
         """Takes filters, order, page and columns from the address and reads the rows."""
-        given = dict(self.router.url.query_parameters)
+        await self._show(dict(self.router.url.query_parameters))
+        await self._read_saved()
+
+    async def _show(self, given: dict[str, str]) -> None:
         self._chosen = {
             f.key: "" if given.get(f.key) == "*" else cleaned(f, given.get(f.key)) for f in self._filters
         }
@@ -232,7 +252,7 @@ class ListState(rx.State, mixin=True):
         self.page = _number(given.get("page", ""), 1, MAX_PAGE, 1)
         self.hidden = [c for c in given.get("cols", "").removeprefix("-").split(",") if c][:30]
         self._forget()
-        self.help_open = False
+        self.help_open = self.bulk_open = False
         await self._reload()
 
     @rx.event(background=True)
@@ -340,17 +360,22 @@ class ListState(rx.State, mixin=True):
     @requires(Permission.SIGNED_IN)
     def pick(self, id: str):
         """Selects a row, or drops it."""
+        self._pick(id)
+
+    def _pick(self, id: str) -> None:
         self.all_matching = False
         if id in self.selected:
             self.selected = [s for s in self.selected if s != id]
-        elif any(row.id == id for row in self.rows):
+        elif (row := next((r for r in self.rows if r.id == id), None)) is not None:
             self.selected = [*self.selected, id]
+            self._names[id] = self._label(row)
 
     @rx.event
     @requires(Permission.SIGNED_IN)
     def pick_page(self):
         """Selects the rows of this page, or none when all of them are."""
         shown = [row.id for row in self.rows]
+        self._names = {row.id: self._label(row) for row in self.rows}
         full = bool(shown) and set(shown) <= set(self.selected)
         self._forget()
         self.selected = [] if full else shown
@@ -387,8 +412,5 @@ class ListState(rx.State, mixin=True):
             if name == "Enter":
                 return self._open(id)
             if name == "x":
-                self.all_matching = False
-                self.selected = (
-                    [s for s in self.selected if s != id] if id in self.selected else [*self.selected, id]
-                )
+                self._pick(id)
         return None

@@ -23,6 +23,7 @@ from typing import Any
 
 import reflex as rx
 
+from storage_console.parts.bulk import report
 from storage_console.parts.client import address, follow, keys
 from storage_console.parts.feedback import button, empty, problem
 from storage_console.parts.listing import SIZES
@@ -73,6 +74,7 @@ def table(
         address(state.address),
         follow(state.cursor, "[data-cursor='true']"),
         _help(state),
+        report(state) if bulk else rx.fragment(),
         class_name="sc-list",
         aria_label="List",
         data_stale=rx.cond(state.problem.code != "", "true", "false"),

@@ -11,6 +11,7 @@ from storage_console.parts.client import ago
 from storage_console.parts.feedback import button
 from storage_console.parts.form import typed
 from storage_console.parts.native import NativeLink
+from storage_console.parts.saved import saved_menu
 
 Cell = Callable[[Any], Any]
 
@@ -45,6 +46,7 @@ def toolbar(
         rx.cond(state.filtered, button("Clear", look="ghost", icon="x", on_click=state.clear("")), rx.fragment()),
         rx.el.span(class_name="sc-grow"),
         _freshness(state),
+        saved_menu(state),
         _columns(state, columns),
         _export(state, export) if export else rx.fragment(),
         *actions,
@@ -151,7 +153,7 @@ def _export(state: Any, topic: str) -> rx.Component:
     return rx.popover.root(
         rx.popover.trigger(icon_button("download", "Export")),
         rx.popover.content(
-            rx.el.p("Export what the filters leave", class_name="sc-hint"), item("csv"), item("json"),
+            rx.el.p("Export what the filters leave", class_name="sc-hint"), item("csv"), item("xlsx"), item("json"),
             class_name="sc-pop", align="end", custom_attrs={"aria-label": "Export"},
         ),
     )  # fmt: skip
@@ -168,12 +170,12 @@ def selection(state: Any, bulk: Sequence[rx.Component]) -> rx.Component:
     bar = rx.el.div(
         rx.cond(
             state.all_matching,
-            rx.el.strong("All ", state.total, " matching selected"),
+            rx.el.strong("All ", state.summary, " selected"),
             rx.el.strong(state.selected.length(), " selected"),
         ),
         rx.cond(
             ~state.all_matching & (state.total > state.rows.length()),
-            button("Select all matching", look="ghost", on_click=state.pick_all),
+            button("Select all " + state.summary, look="ghost", on_click=state.pick_all),
             rx.fragment(),
         ),
         rx.el.span(class_name="sc-grow"),

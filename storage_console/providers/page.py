@@ -25,7 +25,15 @@ def providers() -> rx.Component:
     """The page."""
     return page(
         "Providers",
-        table(S, _columns(), blank=_first(), actions=[_start(), _add()], menu=_menu, export="providers"),
+        table(
+            S,
+            _columns(),
+            blank=_first(),
+            actions=[_start(), _add()],
+            bulk=[gated("provider.inspect", button("Test", icon="plug", on_click=S.bulk("test")))],
+            menu=_menu,
+            export="providers",
+        ),
         wizard(),
         checking(),
         adoption(),

@@ -20,8 +20,9 @@ from storage_console.session import (
     requires,
     toast,
 )
+from storage_core.domain.errors import Unreachable
 from storage_core.domain.page import Page
-from storage_core.domain.provider import CheckStep, Provider
+from storage_core.domain.provider import CheckStep, Provider, StepStatus
 from storage_core.services.databases import ListDatabases
 from storage_core.services.engines import StartEngine, StopEngine
 from storage_core.services.providers import DeleteProvider, ListProviders, TestProvider
@@ -110,6 +111,7 @@ class Providers(ConfirmState, ListState, rx.State):
     check_problem: Problem = NO_PROBLEM
     _check_id: str = ""
 
+    _acts: ClassVar[dict[str, str]] = {"test": "Test connections"}
     _route: ClassVar[str] = "/providers"
     _noun: ClassVar[str] = "provider"
     _sorts: ClassVar[tuple[str, ...]] = ("name", "kind", "status", "latency_ms", "checked_at", "created_at")
@@ -132,6 +134,13 @@ class Providers(ConfirmState, ListState, rx.State):
         held = Counter(d.provider_id for d in databases.items)
         names = {p.id: p.name for p in items}
         return [provider_row(p, held[p.id], names) for p in items]
+
+    @staticmethod
+    async def _act(ctx: Context, verb: str, id: str) -> str:
+        steps = await core().providers.test(ctx, TestProvider(id=id))
+        if failed := next((s for s in steps if s.status is StepStatus.FAILED), None):
+            raise Unreachable(failed.detail, hint=failed.fix)
+        return "Every step passed"
 
     def _open(self, id: str) -> Any:
         return Providers.check(id)

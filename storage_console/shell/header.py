@@ -12,6 +12,7 @@ from storage_console.shell.sidebar import drawer
 from storage_console.shell.state import Shell
 
 TENANT: Any = rx.cond(Session.tenant_name != "", Session.tenant_name, "All tenants")
+ME: Any = Session
 SHELL: Any = Shell  # as Vars: type checkers see only the class's fields
 
 
@@ -39,7 +40,7 @@ def topbar(title: Any, crumbs: Sequence[tuple[Any, Any]]) -> rx.Component:
         rx.el.button(
             rx.color_mode_cond(rx.icon("moon", size=16), rx.icon("sun", size=16)),
             class_name="sc-icon-btn",
-            on_click=rx.toggle_color_mode,
+            on_click=switch_theme(),
             type="button",
             aria_label="Switch light and dark",
             title="Switch light and dark",
@@ -47,6 +48,12 @@ def topbar(title: Any, crumbs: Sequence[tuple[Any, Any]]) -> rx.Component:
         _account(),
         class_name="sc-top",
     )
+
+
+def switch_theme() -> list[Any]:
+    """The other one of light and dark, at once in the browser and kept for the next."""
+    other = rx.color_mode_cond("dark", "light")
+    return [rx.toggle_color_mode, Shell.keep_theme(other)]
 
 
 def banner() -> rx.Component:
@@ -113,9 +120,16 @@ def _account() -> rx.Component:
         ),
         rx.popover.content(
             rx.el.p(rx.el.strong(Session.user), rx.el.br(), Session.role, class_name="sc-hint"),
+            rx.link(
+                rx.icon("circle-user-round", size=15, aria_hidden="true"),
+                "Profile",
+                href="/profile",
+                class_name="sc-option",
+                underline="none",
+            ),
             rx.el.button(
                 rx.icon("rows-3", size=15, aria_hidden="true"),
-                rx.cond(Shell.density == "compact", "Comfortable rows", "Compact rows"),
+                rx.cond(ME.look.density == "compact", "Comfortable rows", "Compact rows"),
                 class_name="sc-option",
                 on_click=Shell.switch_density,
                 type="button",

@@ -10,12 +10,14 @@ from typing import Any
 
 import reflex as rx
 
+from storage_console.parts.client import appearance
 from storage_console.parts.native import NativeLink
 from storage_console.session import Session
 from storage_console.shell.header import banner, down, topbar
 from storage_console.shell.palette import palette
 from storage_console.shell.sidebar import sidebar
-from storage_console.shell.state import Shell
+
+ME: Any = Session  # as Vars: type checkers see only the class's fields
 
 
 def page(
@@ -48,7 +50,8 @@ def page(
             class_name="sc-stage",
         ),
         palette(),
+        appearance(ME.look),
         class_name="sc-frame",
-        data_density=Shell.density,
+        data_density=ME.look.density,
         data_down=rx.cond(down, "true", "false"),
     )

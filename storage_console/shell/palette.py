@@ -7,6 +7,7 @@ import reflex as rx
 from storage_console.parts.client import follow, keys
 from storage_console.parts.form import typed
 from storage_console.parts.native import NativeForm
+from storage_console.shell.header import switch_theme
 from storage_console.shell.navigation import COMMANDS, Command
 from storage_console.shell.state import Shell
 
@@ -83,7 +84,7 @@ def _option(position: int, command: Command) -> rx.Component:
         button = rx.el.button(*inside, class_name="sc-option", data_active=active, type="submit")
         made = NativeForm.create(button, action="/api/auth/logout", method="post")
     else:
-        does = {"theme": [rx.toggle_color_mode], "density": [Shell.switch_density]}[command.verb]
+        does = {"theme": switch_theme(), "density": [Shell.switch_density]}[command.verb]
         made = rx.el.button(
             *inside,
             class_name="sc-option",

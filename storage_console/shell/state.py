@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import reflex as rx
 
+from storage_console.personal import keep_look
 from storage_console.session import Permission, Session, asking, requires, switchable_tenants, toast
 from storage_console.shell.navigation import COMMANDS, matching
 
@@ -27,7 +28,6 @@ class Shell(rx.State):
     found: list[int] = list(range(len(COMMANDS)))
     at: int = 0
     drawer: bool = False
-    density: str = rx.LocalStorage("comfortable", name="sc-density")
     tenants: list[Switchable] = []
 
     @rx.event
@@ -65,9 +65,19 @@ class Shell(rx.State):
 
     @rx.event
     @requires(Permission.SIGNED_IN)
-    def switch_density(self):
+    async def switch_density(self):
         """Comfortable rows, or compact ones."""
-        self.density = DENSITIES[self.density == DENSITIES[0]]
+        session = await self.get_state(Session)
+        wanted = DENSITIES[session.look.density == DENSITIES[0]]
+        session.look = await keep_look(await asking(self), density=wanted)
+
+    @rx.event
+    @requires(Permission.SIGNED_IN)
+    async def keep_theme(self, theme: str):
+        """Remembers what the browser was just switched to."""
+        if theme in ("light", "dark"):
+            session = await self.get_state(Session)
+            session.look = await keep_look(await asking(self), theme=theme)
 
     @rx.event
     @requires(Permission.SIGNED_IN)

@@ -44,6 +44,7 @@ def tenants() -> rx.Component:
                 _new(),
             ),
             actions=[_new()],
+            bulk=[gated("tenant.admin", button("Resume", icon="play", on_click=S.bulk("resume")))],
             menu=_menu,
             export="tenants",
         ),

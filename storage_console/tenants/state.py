@@ -84,6 +84,7 @@ class Tenants(ConfirmState, ListState, rx.State):
     usage: Usage = Usage()
     _look_id: str = ""
 
+    _acts: ClassVar[dict[str, str]] = {"resume": "Resume tenants"}
     _route: ClassVar[str] = "/tenants"
     _noun: ClassVar[str] = "tenant"
     _sorts: ClassVar[tuple[str, ...]] = ("name", "title", "status", "created_at")
@@ -111,6 +112,11 @@ class Tenants(ConfirmState, ListState, rx.State):
             )
             for t in items
         ]
+
+    @staticmethod
+    async def _act(ctx: Context, verb: str, id: str) -> str:
+        await core().tenants.resume(ctx, ResumeTenant(id=id))
+        return "It works again"
 
     def _open(self, id: str) -> Any:
         return Tenants.look(id)
