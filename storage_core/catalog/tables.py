@@ -242,6 +242,13 @@ class CredentialRow(Versioned, table=True):
     created_at: datetime = _time(nullable=False)
 
 
+class MissesRow(Versioned, table=True):
+    __tablename__ = "misses"
+    id: str = _key()
+    count: int
+    began_at: datetime = _time(nullable=False, index=True)
+
+
 class RememberedRow(Versioned, table=True):
     __tablename__ = "remembered"
     id: str = _key()

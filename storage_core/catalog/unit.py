@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ..domain.backup import Backup
 from ..domain.database import Database
 from ..domain.idempotency import Remembered
-from ..domain.identity import ApiToken, Credential, Password, Session, SetupClaim, User, UserGrant
+from ..domain.identity import ApiToken, Credential, Misses, Password, Session, SetupClaim, User, UserGrant
 from ..domain.job import Job, JobOrder
 from ..domain.page import Value
 from ..domain.preference import Preferences, SavedFilter
@@ -48,6 +48,7 @@ _NOUNS = {
     "tokens": _entry(ApiToken, tables.TokenRow, ("name",), {}),
     "setups": _entry(SetupClaim, tables.SetupRow, (), {}),
     "credentials": _entry(Credential, tables.CredentialRow, (), {}),
+    "misses": _entry(Misses, tables.MissesRow, (), {}),
     "remembered": _entry(Remembered, tables.RememberedRow, (), {}),
     "preferences": _entry(Preferences, tables.PreferencesRow, (), {}),
     "filters": _entry(SavedFilter, tables.FilterRow, ("name", "owner_name"), {}),
@@ -64,6 +65,7 @@ _SILENT = frozenset(
         "tokens",
         "setups",
         "credentials",
+        "misses",
         "remembered",
         "preferences",
         "filters",
@@ -95,6 +97,7 @@ class Unit:
     tokens: Repository[ApiToken]
     setups: Repository[SetupClaim]
     credentials: Repository[Credential]
+    misses: Repository[Misses]
     remembered: Repository[Remembered]
     preferences: Repository[Preferences]
     filters: Repository[SavedFilter]

@@ -125,6 +125,15 @@ class Credential:
 
 
 @dataclass(frozen=True, slots=True)
+class Misses:
+    """Failed sign-ins of one account or from one address since `began_at`; `id` is a hash of which."""
+
+    id: str
+    count: int
+    began_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class SetupClaim:
     """The one-time right to create the first SuperAdmin."""
 

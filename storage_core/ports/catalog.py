@@ -9,7 +9,7 @@ from ..domain.backup import Backup
 from ..domain.database import Database
 from ..domain.event import Event
 from ..domain.idempotency import Remembered
-from ..domain.identity import ApiToken, Credential, Password, Session, SetupClaim, User, UserGrant
+from ..domain.identity import ApiToken, Credential, Misses, Password, Session, SetupClaim, User, UserGrant
 from ..domain.job import Job, JobOrder
 from ..domain.page import Page, Query, Value
 from ..domain.preference import Preferences, SavedFilter
@@ -89,6 +89,7 @@ class UnitOfWork(Protocol):
     tokens: Repository[ApiToken]
     setups: Repository[SetupClaim]
     credentials: Repository[Credential]
+    misses: Repository[Misses]
     remembered: Repository[Remembered]
     preferences: Repository[Preferences]
     filters: Repository[SavedFilter]

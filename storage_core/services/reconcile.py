@@ -20,6 +20,7 @@ from ..domain.naming import scratch_job
 from ..domain.page import MAX_LIMIT, Clause, Query, Test
 from ..domain.provider import Provider
 from ..ports.catalog import Repository
+from .backoff import WINDOW
 from .claims import UNFINISHED, Claims
 from .kernel import Kernel, Service, raced
 from .pipeline import Pipeline
@@ -61,7 +62,7 @@ class Reconciler(Service):
         if self._rounds % SCRATCH_ROUNDS == 0:
             parts.append(self._scratch)
         self._rounds += 1
-        for part in (*parts, self._remembered, self.kernel.catalog.forget_events):
+        for part in (*parts, self._remembered, self._forgiven, self.kernel.catalog.forget_events):
             try:
                 await part()
             except StorageError as error:
@@ -218,6 +219,13 @@ class Reconciler(Service):
         async with self.kernel.catalog.write() as uow:
             for row in (await uow.remembered.find(query)).items:
                 await uow.remembered.remove(row.id)
+
+    async def _forgiven(self) -> None:
+        before = (self.kernel.now() - WINDOW).isoformat()
+        query = Query((Clause("began_at", Test.BEFORE, (before,)),), sort="began_at", limit=500)
+        async with self.kernel.catalog.write() as uow:
+            for row in (await uow.misses.find(query)).items:
+                await uow.misses.remove(row.id)
 
 
 async def _all(rows: Repository[T], where: tuple[Clause, ...]) -> AsyncIterator[T]:

@@ -5,17 +5,12 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from limits import parse
-from limits.storage import MemoryStorage
-from limits.strategies import FixedWindowRateLimiter
-
 from ..domain.audit import Phase
 from ..domain.context import Actor, ActorKind, Context, Door, system_context
 from ..domain.errors import (
     Gone,
     InvalidRequest,
     NotFound,
-    TooManyRequests,
     Unauthenticated,
     VersionConflict,
     WrongPassword,
@@ -40,6 +35,7 @@ from ..domain.permission import Grant, Permission, Role, Scope, ScopeKind, Targe
 from ..domain.tenant import TenantStatus
 from ..ports.catalog import UnitOfWork
 from ..tenancy import TenantScope
+from .backoff import Backoff
 from .kernel import Kernel, Service, active_tenant, raced
 from .operation import Effect, Operation, write_audit
 from .request import Request
@@ -47,9 +43,6 @@ from .targets import everything
 
 TOUCH = timedelta(minutes=1)
 TOKEN_PREFIX = "sct_"  # noqa: S105 - what every token begins with
-
-_PER_ACCOUNT = parse("10 per 5 minutes")
-_PER_ADDRESS = parse("60 per 5 minutes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,27 +74,27 @@ class SignIn(Service):
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)
-        self._limiter = FixedWindowRateLimiter(MemoryStorage())
+        self._backoff = Backoff(kernel)
 
     async def login(
         self, username: str, password: str, address: str | None, agent: str, correlation: str
     ) -> SignedIn:
         """Check a password and open a session. Unknown users take as long as known ones and read the same."""
-        self._slow_down(username, address)
         async with self.kernel.catalog.read() as uow:
+            await self._backoff.check(uow, username, address)
             user = await uow.users.one(username=username)
             stored = await uow.passwords.get(user.id) if user else None
         fits = await self.kernel.passwords.verify(password[:1024], stored.hash if stored else None)
-        # Again, now that it is known: many guesses at once must not all pass before the first one counts.
-        self._slow_down(username, address)
         if user is None or not fits or user.status is not UserStatus.ACTIVE:
-            self._missed(username, address)
+            await self._backoff.miss(username, address)
             await self._audit("auth.login", user, username, address, correlation, "refused")
             raise Unauthenticated("User name or password is wrong.", hint="Check both and try again.")
-        self._limiter.clear(_PER_ACCOUNT, "account", username.lower())
         now, cookie = self.kernel.now(), self.kernel.new_token()
         session = Session(self.kernel.new_id(), user.id, now, now, now, address, agent[:300])
         async with self.kernel.catalog.write() as uow:
+            # Again, now that it is known: many guesses at once must not all pass before the first one counts.
+            await self._backoff.check(uow, username, address)
+            await self._backoff.forgive(uow, username)
             current = await uow.users.get(user.id)
             if current is None or current.status is not UserStatus.ACTIVE:
                 raise Unauthenticated("User name or password is wrong.", hint="Check both and try again.")
@@ -120,21 +113,21 @@ class SignIn(Service):
         """
         async with self.kernel.catalog.read() as uow:
             session, user = await self._session(uow, cookie, self.kernel.now())
-            stored = await uow.passwords.get(user.id) if user else None
-        if session is None or user is None:
-            raise Unauthenticated("Your session has ended.")
-        self._slow_down(user.username, address)
+            if session is None or user is None:
+                raise Unauthenticated("Your session has ended.")
+            await self._backoff.check(uow, user.username, address)
+            stored = await uow.passwords.get(user.id)
         fits = await self.kernel.passwords.verify(password[:1024], stored.hash if stored else None)
-        self._slow_down(user.username, address)
         if not fits:
-            self._missed(user.username, address)
+            await self._backoff.miss(user.username, address)
             await self._audit("auth.renew", user, "", address, correlation, "refused")
             raise WrongPassword("The password is wrong.")
-        self._limiter.clear(_PER_ACCOUNT, "account", user.username.lower())
 
         async def proven() -> datetime:
             now = self.kernel.now()
             async with self.kernel.catalog.write() as uow:
+                await self._backoff.check(uow, user.username, address)
+                await self._backoff.forgive(uow, user.username)
                 current, _ = await self._session(uow, cookie, now)
                 if current is None:
                     raise Unauthenticated("Your session has ended.")
@@ -327,16 +320,6 @@ class SignIn(Service):
     async def _grants(self, uow: UnitOfWork, user_id: str) -> tuple[Grant, ...]:
         rows = await uow.grants.find(Query((Clause("user_id", Test.ANY_OF, (user_id,)),), limit=500))
         return tuple(Grant(g.role, Scope(g.scope_kind, g.scope_id)) for g in rows.items)
-
-    def _slow_down(self, username: str, address: str | None) -> None:
-        if not self._limiter.test(_PER_ACCOUNT, "account", username.lower()) or not self._limiter.test(
-            _PER_ADDRESS, "address", address or "-"
-        ):
-            raise TooManyRequests("Too many failed sign-ins.", hint="Wait five minutes and try again.")
-
-    def _missed(self, username: str, address: str | None) -> None:
-        self._limiter.hit(_PER_ACCOUNT, "account", username.lower())
-        self._limiter.hit(_PER_ADDRESS, "address", address or "-")
 
     async def _audit(
         self, name: str, user: User | None, typed: str, address: str | None, correlation: str, result: str

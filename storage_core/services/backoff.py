@@ -1,0 +1,73 @@
+"""Guessing slows down: failed sign-ins are counted per account and per address, in the catalog, for all processes."""
+
+import hashlib
+from dataclasses import replace
+from datetime import timedelta
+
+from ..domain.errors import NameTaken, TooManyRequests, VersionConflict
+from ..domain.identity import Misses
+from ..ports.catalog import UnitOfWork
+from .kernel import Service, raced
+
+WINDOW = timedelta(minutes=5)
+PER_ACCOUNT = 10
+PER_ADDRESS = 60
+
+
+class Backoff(Service):
+    """Counts from the first miss on; after the window all is forgiven.
+
+    What is kept is a hash of the name or address, so that the table tells nobody who was guessed at.
+    """
+
+    async def check(self, uow: UnitOfWork, username: str, address: str | None) -> None:
+        """TooManyRequests when account or address missed too often within the window."""
+        for id, limit in _whom(username, address):
+            if await self._count(uow, id) >= limit:
+                raise TooManyRequests("Too many failed sign-ins.", hint="Wait five minutes and try again.")
+
+    async def miss(self, username: str, address: str | None) -> None:
+        """Count a failure; TooManyRequests instead where others had used the last one meanwhile.
+
+        Checked and counted in one transaction: of many guesses at once no more pass than of guesses in turn.
+        """
+
+        async def counted() -> None:
+            async with self.kernel.catalog.write() as uow:
+                await self.check(uow, username, address)
+                for id, _ in _whom(username, address):
+                    await self._one_more(uow, id)
+
+        await raced(counted)
+
+    async def forgive(self, uow: UnitOfWork, username: str) -> None:
+        """The account's owner has come: its misses do not count any more, the address's still do."""
+        (account, _), _ = _whom(username, None)
+        await uow.misses.remove(account)
+
+    async def _count(self, uow: UnitOfWork, id: str) -> int:
+        row = await uow.misses.get(id)
+        return 0 if row is None or self._over(row) else row.count
+
+    async def _one_more(self, uow: UnitOfWork, id: str) -> None:
+        row = await uow.misses.get(id)
+        if row is None:
+            try:
+                await uow.misses.add(Misses(id, 1, self.kernel.now()))
+            except NameTaken as error:  # another process counted its first one just now
+                raise VersionConflict("Somebody else counted at the same time.") from error
+        elif self._over(row):
+            await uow.misses.save(Misses(id, 1, self.kernel.now()))
+        else:
+            await uow.misses.save(replace(row, count=row.count + 1))
+
+    def _over(self, row: Misses) -> bool:
+        return self.kernel.now() - row.began_at >= WINDOW
+
+
+def _whom(username: str, address: str | None) -> tuple[tuple[str, int], tuple[str, int]]:
+    return (_id("account", username.lower()), PER_ACCOUNT), (_id("address", address or "-"), PER_ADDRESS)
+
+
+def _id(kind: str, value: str) -> str:
+    return hashlib.sha256(f"{kind}:{value}".encode()).hexdigest()
