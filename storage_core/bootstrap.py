@@ -14,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from pydantic import SecretStr
 from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -34,8 +35,10 @@ from .domain.provider import EngineKind
 from .ports.bus import Bus
 from .providers.directory import EngineDirectory
 from .providers.registry import builder
+from .services.approvals import Approvals
 from .services.audits import Audits
 from .services.backups import Backups
+from .services.configuration import Configuration, Setting
 from .services.databases import Databases
 from .services.declared import OPERATIONS
 from .services.engines import PrivateEngines
@@ -49,8 +52,8 @@ from .services.reconcile import Reconciler
 from .services.runner import JobRunner
 from .services.sign_in import SignIn
 from .services.tenants import Tenants
-from .services.users import Sessions, Tokens, Users
-from .settings import Settings, prepare_home
+from .services.users import Grants, Sessions, Tokens, Users
+from .settings import PREFIX, Settings, prepare_home
 from .telemetry import log
 
 BUS_SECONDS = 0.2
@@ -88,9 +91,12 @@ class Core:
     backups: Backups
     jobs: Jobs
     users: Users
+    grants: Grants
     tokens: Tokens
     sessions: Sessions
+    approvals: Approvals
     audit: Audits
+    configuration: Configuration
     engines: PrivateEngines
     filters: Filters
     preferences: PersonalPreferences
@@ -246,9 +252,12 @@ def _core(settings: Settings, kernel: Kernel, bus: Bus) -> Core:
         backups=Backups(kernel, databases),
         jobs=Jobs(kernel, lambda: registry),
         users=Users(kernel),
+        grants=Grants(kernel),
         tokens=Tokens(kernel),
         sessions=Sessions(kernel),
+        approvals=Approvals(kernel),
         audit=Audits(kernel),
+        configuration=Configuration(kernel, _started(settings)),
         engines=PrivateEngines(kernel),
         filters=Filters(kernel),
         preferences=PersonalPreferences(kernel),
@@ -259,6 +268,17 @@ def _core(settings: Settings, kernel: Kernel, bus: Bus) -> Core:
         if isinstance(part, Service):
             registry.update(operations_of(part))
     return core
+
+
+def _started(settings: Settings) -> tuple[Setting, ...]:
+    """What the console was started with, as people may read it: of secrets only that they are set."""
+    out = []
+    for name, info in Settings.model_fields.items():
+        value = getattr(settings, name)
+        hidden = isinstance(value, SecretStr) or (value is not None and name.endswith("_url") and "@" in str(value))
+        shown = "set, not shown" if hidden else None if value is None else str(value)
+        out.append(Setting(f"{PREFIX}{name.upper()}", info.description or "", shown, settings.source(name), restart=True))
+    return tuple(out)
 
 
 _BORROWED = "borrowed"

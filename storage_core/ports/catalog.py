@@ -4,6 +4,7 @@ from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Protocol, TypeVar
 
+from ..domain.approval import Approval
 from ..domain.audit import AuditEntry
 from ..domain.backup import Backup
 from ..domain.database import Database
@@ -11,6 +12,7 @@ from ..domain.event import Event
 from ..domain.idempotency import Remembered
 from ..domain.identity import ApiToken, Credential, Misses, Password, Session, SetupClaim, User, UserGrant
 from ..domain.job import Job, JobOrder
+from ..domain.option import StoredOption
 from ..domain.page import Page, Query, Value
 from ..domain.preference import Preferences, SavedFilter
 from ..domain.provider import Provider
@@ -93,6 +95,8 @@ class UnitOfWork(Protocol):
     remembered: Repository[Remembered]
     preferences: Repository[Preferences]
     filters: Repository[SavedFilter]
+    options: Repository[StoredOption]
+    approvals: Repository[Approval]
     audit: AuditLog
 
     async def publish(self, topic: str, verb: str, id: str, tenant_id: str | None) -> None:

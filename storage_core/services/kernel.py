@@ -9,7 +9,8 @@ from typing import TypeVar
 
 from ..domain.context import Context
 from ..domain.errors import NotFound, TenantSuspended, Unavailable, VersionConflict
-from ..domain.page import Reach
+from ..domain.option import Options, options_of
+from ..domain.page import MAX_LIMIT, Query, Reach
 from ..domain.permission import Permission, reach
 from ..domain.provider import Endpoint, Provider
 from ..domain.secret import Binding, Secret
@@ -129,6 +130,11 @@ async def insisted(work: Callable[[], Awaitable[T]]) -> T:
         except Unavailable:
             await asyncio.sleep(pause)
     return await raced(work)
+
+
+async def options_in(uow: UnitOfWork) -> Options:
+    """The options in force."""
+    return options_of((await uow.options.find(Query(limit=MAX_LIMIT))).items)
 
 
 async def active_tenant(uow: UnitOfWork, tenant_id: str) -> Tenant:

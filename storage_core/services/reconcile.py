@@ -58,7 +58,7 @@ class Reconciler(Service):
 
     async def settle(self) -> None:
         """One round. What cannot be settled now (an engine is away) is left for the next."""
-        parts = [self._jobs, self._backups, self._databases, self._audit, self._artifacts, self._store]
+        parts = [self._jobs, self._backups, self._databases, self._audit, self._artifacts, self._store, self._approvals]
         if self._rounds % SCRATCH_ROUNDS == 0:
             parts.append(self._scratch)
         self._rounds += 1
