@@ -42,6 +42,7 @@ from .services.configuration import Configuration, Setting
 from .services.databases import Databases
 from .services.declared import OPERATIONS
 from .services.engines import PrivateEngines
+from .services.grants import Grants
 from .services.jobs import Jobs
 from .services.kernel import Kernel, Service
 from .services.monitor import Monitor
@@ -50,9 +51,11 @@ from .services.preferences import Filters, PersonalPreferences
 from .services.providers import Providers
 from .services.reconcile import Reconciler
 from .services.runner import JobRunner
+from .services.sessions import Sessions
 from .services.sign_in import SignIn
 from .services.tenants import Tenants
-from .services.users import Grants, Sessions, Tokens, Users
+from .services.tokens import Tokens
+from .services.users import Users
 from .settings import PREFIX, Settings, prepare_home
 from .telemetry import log
 
@@ -275,9 +278,15 @@ def _started(settings: Settings) -> tuple[Setting, ...]:
     out = []
     for name, info in Settings.model_fields.items():
         value = getattr(settings, name)
-        hidden = isinstance(value, SecretStr) or (value is not None and name.endswith("_url") and "@" in str(value))
+        hidden = isinstance(value, SecretStr) or (
+            value is not None and name.endswith("_url") and "@" in str(value)
+        )
         shown = "set, not shown" if hidden else None if value is None else str(value)
-        out.append(Setting(f"{PREFIX}{name.upper()}", info.description or "", shown, settings.source(name), restart=True))
+        out.append(
+            Setting(
+                f"{PREFIX}{name.upper()}", info.description or "", shown, settings.source(name), restart=True
+            )
+        )
     return tuple(out)
 
 

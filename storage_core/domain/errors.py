@@ -67,7 +67,9 @@ class ApprovalRequired(StorageError):
     """The two-person rule: the call was noted and waits for somebody else; repeat it once they approved."""
 
     code, title, status = "approval_required", "A second person must approve this", 403
-    default_hint = "Another administrator of this scope approves it under Settings, Approvals; then repeat it."
+    default_hint = (
+        "Another administrator of this scope approves it under Settings, Approvals; then repeat it."
+    )
 
 
 class Unsupported(StorageError):

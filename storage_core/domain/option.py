@@ -38,17 +38,19 @@ class Options:
     """Every option with its value in force. A field is an option: its type, default, bounds and words."""
 
     two_person_rule: bool = _option(
-        False, "Dangerous operations marked so need a second person's approval, bound to exactly what was asked."
+        False,
+        "Dangerous operations marked so need a second person's approval, bound to exactly what was asked.",
     )
 
 
 _KINDS = {bool: OptionKind.BOOLEAN, int: OptionKind.NUMBER, str: OptionKind.TEXT}
 KEYS = tuple(f.name for f in fields(Options))
 _FIELDS = {f.name: f for f in fields(Options)}
+_DEFAULTS = Options()
 
 
 def option_kind(key: str) -> OptionKind:
-    return _KINDS[type(_FIELDS[key].default)]
+    return _KINDS[type(getattr(_DEFAULTS, key))]
 
 
 def option_text(key: str) -> str:
@@ -56,7 +58,7 @@ def option_text(key: str) -> str:
 
 
 def option_default(key: str) -> str:
-    return written(_FIELDS[key].default)
+    return written(getattr(_DEFAULTS, key))
 
 
 def written(value: bool | int | str) -> str:
@@ -86,9 +88,7 @@ def read(key: str, text: str) -> bool | int | str:
             return number
         case OptionKind.TEXT:
             if len(text) > MAX_TEXT or not (text.isprintable() or text == ""):
-                raise InvalidRequest(
-                    f"{key} is at most {MAX_TEXT} printable characters.", field="value"
-                )
+                raise InvalidRequest(f"{key} is at most {MAX_TEXT} printable characters.", field="value")
             return text
 
 

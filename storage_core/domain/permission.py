@@ -21,6 +21,8 @@ class Role(StrEnum):
 
 
 class ScopeKind(StrEnum):
+    """How far a grant reaches: everywhere, one tenant, one provider."""
+
     GLOBAL = "global"
     TENANT = "tenant"
     PROVIDER = "provider"

@@ -66,7 +66,9 @@ async def _option(uow: UnitOfWork, _ctx: Context, request: UpdateSetting) -> Tar
     if request.key not in KEYS:
         read(request.key, "")  # says what there is
     row = await uow.options.get(request.key)
-    return Target("setting", request.key, request.key, version="" if row is None else row.updated_at.isoformat())
+    return Target(
+        "setting", request.key, request.key, version="" if row is None else row.updated_at.isoformat()
+    )
 
 
 class Configuration(Service):

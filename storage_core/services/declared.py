@@ -6,12 +6,15 @@ from .backups import Backups
 from .configuration import Configuration
 from .databases import Databases
 from .engines import PrivateEngines
+from .grants import Grants
 from .jobs import Jobs
 from .operation import declared
 from .preferences import Filters, PersonalPreferences
 from .providers import Providers
+from .sessions import Sessions
 from .tenants import Tenants
-from .users import Grants, Sessions, Tokens, Users
+from .tokens import Tokens
+from .users import Users
 
 OPERATIONS = declared(
     Tenants,
@@ -20,14 +23,6 @@ OPERATIONS = declared(
     Backups,
     Jobs,
     Users,
-<<<<<<< HEAD
-    Tokens,
-    Sessions,
-    Audits,
-    PrivateEngines,
-    Filters,
-    PersonalPreferences,
-=======
     Grants,
     Tokens,
     Sessions,
@@ -35,5 +30,6 @@ OPERATIONS = declared(
     Audits,
     Configuration,
     PrivateEngines,
->>>>>>> 1538531 (Options, approvals and the two-person rule)
+    Filters,
+    PersonalPreferences,
 )

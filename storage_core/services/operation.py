@@ -11,22 +11,25 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, TypeVar, cast, get_type_hints
 
 from pydantic import SecretBytes, SecretStr, TypeAdapter
 
 from ..domain.audit import SYSTEM_CHAIN, AuditEntry, Phase
-from ..domain.context import Context
+from ..domain.context import ActorKind, Context
 from ..domain.errors import (
     AuditUnavailable,
     ConfirmationRequired,
     Forbidden,
     Internal,
     NotFound,
+    SignInAgain,
     StorageError,
     Unavailable,
 )
+from ..domain.identity import freshly_signed_in
 from ..domain.job import Job, JobOrder, Ticket
 from ..domain.permission import MATRIX, Permission, Rule, Target, Verdict, decide
 from ..ports.catalog import UnitOfWork
@@ -153,7 +156,16 @@ def durable(
         request, answer = _signature(method)
         _refuse_secrets(name, request)
         op = Operation(
-            name, needs, request, answer, Effect.LONG, on, _summary(request), work=method, settle=settle, also=also
+            name,
+            needs,
+            request,
+            answer,
+            Effect.LONG,
+            on,
+            _summary(request),
+            work=method,
+            settle=settle,
+            also=also,
         )
 
         @functools.wraps(method)
@@ -263,7 +275,7 @@ async def _authorised(op: Operation, kernel: Kernel, ctx: Context, request: Requ
             if ctx.tenant_id is not None and not op.while_suspended:
                 await active_tenant(uow, ctx.tenant_id)
             target = await op.target(uow, ctx, request)
-            verdict = authorise(op, ctx, target, request)
+            verdict = authorise(op, ctx, target, request, kernel.now())
             if target.tenant_id not in (None, LIST) and not op.while_suspended:
                 await active_tenant(uow, cast("str", target.tenant_id))
             second = verdict is Verdict.SECOND and (await options_in(uow)).two_person_rule
@@ -277,7 +289,7 @@ async def _authorised(op: Operation, kernel: Kernel, ctx: Context, request: Requ
     return target, seconded_by
 
 
-def authorise(op: Operation, ctx: Context, target: Target, request: Request) -> Verdict:
+def authorise(op: Operation, ctx: Context, target: Target, request: Request, now: datetime) -> Verdict:
     """The one check every door passes: permission, scope, the tenant the call is narrowed to, confirmation.
 
     Raises what is refused; answers the strictest verdict among what the request needs.
@@ -301,7 +313,14 @@ def authorise(op: Operation, ctx: Context, target: Target, request: Request) -> 
             raise Forbidden(f"{op.name} needs the permission {permission}.")
     if Verdict.CONFIRM in verdicts or Verdict.SECOND in verdicts:
         _check_confirmed(op, target, request)
+        check_fresh(ctx, now)
     return Verdict.SECOND if Verdict.SECOND in verdicts else verdicts[-1]
+
+
+def check_fresh(ctx: Context, now: datetime) -> None:
+    """SignInAgain where a person's sign-in is older than what danger allows; tokens and programs have none."""
+    if ctx.actor.kind is ActorKind.USER and not freshly_signed_in(ctx.signed_in_at, now):
+        raise SignInAgain("Your sign-in is older than five minutes.")
 
 
 def _check_confirmed(op: Operation, target: Target, request: Request) -> None:

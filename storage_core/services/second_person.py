@@ -12,7 +12,7 @@ from ..domain.identity import UserStatus
 from ..domain.page import MAX_LIMIT, Clause, Query, Test
 from ..domain.permission import MATRIX, Grant, Permission, Role, Rule, Scope, Target, Verdict, covers, decide
 from ..ports.catalog import UnitOfWork
-from .kernel import Kernel, raced
+from .kernel import Kernel, every, raced
 from .request import Request
 
 log = logging.getLogger(__name__)
@@ -67,7 +67,9 @@ async def _decided(
                 ripe = now + ALONE_DELAY
                 row = replace(row, ripe_at=ripe, expires_at=ripe + APPROVAL_LIFE)
                 await uow.publish("alerts", "approval_alone", row.id, target.tenant_id)
-                log.warning("%s by %s: nobody else can approve, it may go on at %s", operation, ctx.actor.name, ripe)
+                log.warning(
+                    "%s by %s: nobody else can approve, it may go on at %s", operation, ctx.actor.name, ripe
+                )
             await uow.approvals.add(row)
     raise ApprovalRequired(_waits(row), hint=_way_out(row))
 
@@ -87,20 +89,14 @@ async def _somebody_else(
     uow: UnitOfWork, permissions: tuple[Permission, ...], ctx: Context, target: Target
 ) -> bool:
     """Whether any other active user could approve."""
-    able = tuple(r for r in Role if all(MATRIX[p][r] >= Rule.SECOND for p in permissions))
-    offset = 0
-    while True:
-        where = (Clause("role", Test.ANY_OF, able),)
-        page = await uow.grants.find(Query(where, limit=MAX_LIMIT, offset=offset))
-        for row in page.items:
-            if row.user_id == ctx.actor.id or not covers(Scope(row.scope_kind, row.scope_id), target):
-                continue
-            user = await uow.users.get(row.user_id)
-            if user is not None and user.status is UserStatus.ACTIVE:
-                return True
-        offset += len(page.items)
-        if not page.items or offset >= page.total:
-            return False
+    able = tuple(r.value for r in Role if all(MATRIX[p][r] >= Rule.SECOND for p in permissions))
+    async for row in every(uow.grants, (Clause("role", Test.ANY_OF, able),)):
+        if row.user_id == ctx.actor.id or not covers(Scope(row.scope_kind, row.scope_id), target):
+            continue
+        user = await uow.users.get(row.user_id)
+        if user is not None and user.status is UserStatus.ACTIVE:
+            return True
+    return False
 
 
 def may_decide(permissions: tuple[Permission, ...], target: Target, grants: tuple[Grant, ...]) -> bool:

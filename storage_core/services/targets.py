@@ -106,9 +106,7 @@ def backup(field: str = "id") -> TargetOf:
         id = getattr(request, field)
         row = await found(uow.backups.get(id), "backup", id)
         version = row.updated_at.isoformat()
-        return Target(
-            "backup", row.id, row.database_name, row.tenant_id, row.provider_id, version=version
-        )
+        return Target("backup", row.id, row.database_name, row.tenant_id, row.provider_id, version=version)
 
     return find
 
