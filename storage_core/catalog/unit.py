@@ -36,7 +36,8 @@ def _entry(cls: Any, row: Any, search: tuple[str, ...], reach: dict[str, str]) -
 
 _NOUNS = {
     "tenants": _entry(Tenant, tables.TenantRow, ("name", "title"), {"tenants": "id"}),
-    "providers": _entry(Provider, tables.ProviderRow, ("name", "kind", "endpoint"), {"providers": "id"}),
+    # Not by endpoint: a search that finds by what the searcher may not see tells it.
+    "providers": _entry(Provider, tables.ProviderRow, ("name", "kind"), {"providers": "id"}),
     "databases": _entry(Database, tables.DatabaseRow, ("name", "physical_name"), _SCOPED),
     "backups": _entry(Backup, tables.BackupRow, ("database_name", "note", "reason", "id"), _SCOPED),
     "jobs": _entry(Job, tables.JobRow, ("operation", "target_name", "actor_name", "id"), _SCOPED),
