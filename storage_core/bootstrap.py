@@ -14,35 +14,35 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pydantic import SecretStr
 from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from .backing.archive import SealedArchive
 from .backing.artifacts import store_from_url
 from .backing.bus import OutboxBus
+from .backing.notary import VaultNotary
 from .backing.outbound import Guard
 from .backing.passwords import Argon2Passwords
 from .backing.queue import DbosQueue, DbosWorker, jobs_engine, migrate_jobs
 from .backing.servers.servers import LocalServers
 from .backing.vault import EnvelopeVault, read_master_key
+from .backing.witness import witness_from_url
 from .catalog.catalog import SqlCatalog, open_engine
 from .catalog.migrate import migrate as migrate_catalog
 from .catalog.migrate import newest_file, versions
-from .domain.errors import StorageError
+from .domain.errors import StorageError, Unavailable
+from .domain.heads import Head
 from .domain.outbound import Rules
 from .domain.provider import EngineKind
 from .ports.bus import Bus
 from .providers.directory import EngineDirectory
 from .providers.registry import builder
-from .services.approvals import Approvals
-from .services.audits import Audits
+from .services.audits import HEADS_SECONDS, Audits
 from .services.backups import Backups
-from .services.configuration import Configuration, Setting
 from .services.databases import Databases
 from .services.declared import OPERATIONS
 from .services.engines import PrivateEngines
-from .services.grants import Grants
+from .services.heads import HeadExport
 from .services.jobs import Jobs
 from .services.kernel import Kernel, Service
 from .services.monitor import Monitor
@@ -51,12 +51,10 @@ from .services.preferences import Filters, PersonalPreferences
 from .services.providers import Providers
 from .services.reconcile import Reconciler
 from .services.runner import JobRunner
-from .services.sessions import Sessions
 from .services.sign_in import SignIn
 from .services.tenants import Tenants
-from .services.tokens import Tokens
-from .services.users import Users
-from .settings import PREFIX, Settings, prepare_home
+from .services.users import Sessions, Tokens, Users
+from .settings import Settings, prepare_home
 from .telemetry import log
 
 BUS_SECONDS = 0.2
@@ -64,6 +62,8 @@ BUS_SECONDS = 0.2
 NET_SECONDS = 2.0
 RECONCILE_SECONDS = 60
 PROBE_SECONDS = 30
+#: How long a process that ends waits for the place of the audit's heads.
+EXPORT_SECONDS = 15
 WORKER_JOBS = 2
 
 __all__ = [
@@ -94,12 +94,10 @@ class Core:
     backups: Backups
     jobs: Jobs
     users: Users
-    grants: Grants
     tokens: Tokens
     sessions: Sessions
-    approvals: Approvals
     audit: Audits
-    configuration: Configuration
+    heads: HeadExport
     engines: PrivateEngines
     filters: Filters
     preferences: PersonalPreferences
@@ -162,7 +160,33 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
     """Open the catalog, the vault and the services; WrongKey when the master key is not this catalog's."""
     prepare_home(settings)
     async with _Opening(settings) as core:
-        yield core
+        known = await _heads(core)
+        try:
+            yield core
+        finally:
+            if await _heads(core) != known:
+                await _export_without_worker(core)
+
+
+async def _heads(core: Core) -> tuple[Head, ...]:
+    try:
+        async with core.kernel.catalog.read() as uow:
+            return await uow.audit.heads()
+    except Unavailable:
+        return ()
+
+
+async def _export_without_worker(core: Core) -> None:
+    """Export what this process wrote, where no worker will."""
+    lock = WorkerLock(core.settings.home)
+    if not lock.acquire(borrowed=True):
+        return
+    try:
+        await asyncio.wait_for(core.heads.export(), EXPORT_SECONDS)
+    except TimeoutError:
+        log.error("the audit's heads are not exported: the place does not answer")
+    finally:
+        lock.release()
 
 
 class _Opening:
@@ -214,6 +238,8 @@ class _Opening:
             archive=SealedArchive(),
             queue=self._queue,
             passwords=Argon2Passwords(),
+            notary=VaultNotary(self._catalog, vault, utc_now),
+            witness=witness_from_url(settings.audit_heads, settings.home, utc_now),
             now=utc_now,
             new_id=new_id,
             new_token=new_token,
@@ -255,12 +281,10 @@ def _core(settings: Settings, kernel: Kernel, bus: Bus) -> Core:
         backups=Backups(kernel, databases),
         jobs=Jobs(kernel, lambda: registry),
         users=Users(kernel),
-        grants=Grants(kernel),
         tokens=Tokens(kernel),
         sessions=Sessions(kernel),
-        approvals=Approvals(kernel),
         audit=Audits(kernel),
-        configuration=Configuration(kernel, _started(settings)),
+        heads=HeadExport(kernel),
         engines=PrivateEngines(kernel),
         filters=Filters(kernel),
         preferences=PersonalPreferences(kernel),
@@ -271,23 +295,6 @@ def _core(settings: Settings, kernel: Kernel, bus: Bus) -> Core:
         if isinstance(part, Service):
             registry.update(operations_of(part))
     return core
-
-
-def _started(settings: Settings) -> tuple[Setting, ...]:
-    """What the console was started with, as people may read it: of secrets only that they are set."""
-    out = []
-    for name, info in Settings.model_fields.items():
-        value = getattr(settings, name)
-        hidden = isinstance(value, SecretStr) or (
-            value is not None and name.endswith("_url") and "@" in str(value)
-        )
-        shown = "set, not shown" if hidden else None if value is None else str(value)
-        out.append(
-            Setting(
-                f"{PREFIX}{name.upper()}", info.description or "", shown, settings.source(name), restart=True
-            )
-        )
-    return tuple(out)
 
 
 _BORROWED = "borrowed"
@@ -341,6 +348,7 @@ async def open_worker(core: Core) -> AsyncIterator[JobRunner]:
         # Beside the jobs, not before them: an engine that does not answer keeps nobody waiting.
         asyncio.create_task(_every(RECONCILE_SECONDS, reconciler.settle, at_once=True), name="reconciler"),
         asyncio.create_task(_every(PROBE_SECONDS, monitor.probe_all), name="monitor"),
+        asyncio.create_task(_every(HEADS_SECONDS, core.heads.export, at_once=True), name="heads"),
     ]
     try:
         yield runner
@@ -351,6 +359,8 @@ async def open_worker(core: Core) -> AsyncIterator[JobRunner]:
                 await task
         await worker.close()
         await asyncio.to_thread(engine.dispose)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(core.heads.export(), EXPORT_SECONDS)
 
 
 async def _every(seconds: float, work: Callable[[], Awaitable[None]], *, at_once: bool = False) -> None:

@@ -1,5 +1,7 @@
 """The SDK's way to a server: the same operations over HTTP."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Self
 
@@ -35,18 +37,33 @@ class Client:
         """Run an operation; answers the domain object (a Ticket for long work)."""
         return from_json(op, await self.call_json(op, request))
 
+    @asynccontextmanager
+    async def stream(self, op: Operation, request: Request) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Run an operation that answers a file; gives its pieces as they come."""
+        path, query, body = parts(op, request)
+        try:
+            async with self._http.stream(route(op).method, path, params=query, json=body) as response:
+                if response.is_error:
+                    await response.aread()
+                    raise _error(response)
+                yield response.aiter_bytes()
+        except httpx.HTTPError as error:
+            raise _unreachable(error) from error
+
     async def call_json(self, op: Operation, request: Request) -> Any:
         """Run an operation; answers the JSON values REST returned."""
         path, query, body = parts(op, request)
         try:
             response = await self._http.request(route(op).method, path, params=query, json=body)
         except httpx.HTTPError as error:
-            raise Unreachable(
-                f"The console cannot be reached: {type(error).__name__}.", hint="Check STORAGE_URL."
-            ) from error
+            raise _unreachable(error) from error
         if response.is_error:
             raise _error(response)
         return response.json()
+
+
+def _unreachable(error: httpx.HTTPError) -> Unreachable:
+    return Unreachable(f"The console cannot be reached: {type(error).__name__}.", hint="Check STORAGE_URL.")
 
 
 def _error(response: httpx.Response) -> StorageError:

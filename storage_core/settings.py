@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
 from platformdirs import user_data_path
-from pydantic import Field, PrivateAttr, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "STORAGE_"
@@ -49,14 +49,14 @@ class Settings(BaseSettings):
     jobs_url: str | None = None
     redis_url: str | None = None
     artifacts_url: str | None = None
+    audit_heads_url: str | None = None
+    """Where the audit's signed heads are kept, outside the catalog: file://, s3://, or a web hook that is told."""
     master_key: SecretStr | None = None
     """64 hexadecimal digits."""
     master_key_file: Path | None = None
     admin_password: SecretStr | None = None
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     diagnostics: bool = False
-
-    _in_file: frozenset[str] = PrivateAttr(default=frozenset())
 
     @field_validator("master_key")
     @classmethod
@@ -84,6 +84,17 @@ class Settings(BaseSettings):
             raise ValueError("must begin with file://")
         return value
 
+    @field_validator("audit_heads_url")
+    @classmethod
+    def _witness(cls, value: str | None) -> str | None:
+        if value is None:
+            return value
+        parts = urlsplit(value)
+        named = parts.path if parts.scheme == "file" else parts.hostname
+        if parts.scheme not in {"file", "s3", "https", "http"} or not named:
+            raise ValueError("must begin with file://, s3:// or https://")
+        return value
+
     @classmethod
     def load(cls) -> Self:
         """Read the environment and ``settings.toml`` in the home; SettingsError names what is wrong."""
@@ -102,15 +113,8 @@ class Settings(BaseSettings):
             name = ".".join(str(p) for p in first["loc"])
             raise SettingsError(f"{PREFIX}{name.upper()}: {first['msg']}.") from None
         if not settings.home.is_absolute():
-            settings = settings.model_copy(update={"home": settings.home.absolute()})
-        settings._in_file = frozenset(values)
+            return settings.model_copy(update={"home": settings.home.absolute()})
         return settings
-
-    def source(self, name: str) -> str:
-        """Where a setting's value comes from: environment, file or default."""
-        if name in self._in_file:
-            return "file"
-        return "environment" if name in self.model_fields_set else "default"
 
     @cached_property
     def catalog(self) -> str:
@@ -134,6 +138,10 @@ class Settings(BaseSettings):
         except ValueError:
             loopback = self.host == "localhost"
         return loopback and not self.public_url and not self.trusted_proxies.strip()
+
+    @cached_property
+    def audit_heads(self) -> str:
+        return self.audit_heads_url or f"file://{self.home / 'audit' / 'heads.jsonl'}"
 
     @cached_property
     def address(self) -> str:

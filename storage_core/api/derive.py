@@ -9,9 +9,11 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Header, Path, Query
 from fastapi import Request as HttpRequest
+from fastapi.responses import StreamingResponse
 from pydantic import ValidationError, create_model
 
 from ..bootstrap import Core
+from ..services.download import Download
 from ..services.operation import Operation
 from ..services.request import Request
 from ..wire import immediate, revealed, route
@@ -33,6 +35,8 @@ def add(router: APIRouter, op: Operation, core: Callable[[], Core], callers: Cal
             fields = {} if request is None else {n: getattr(request, n) for n in request.model_fields_set}
             request = op.request(**ids, **fields)
         ctx, method = http.state.ctx, core().operations[op.name][1]
+        if op.stream:
+            return _streamed(await method(ctx, request))
         key = given.get("idempotency_key")
         if key is None:
             return await method(ctx, request)
@@ -50,14 +54,26 @@ def add(router: APIRouter, op: Operation, core: Callable[[], Core], callers: Cal
         call,
         methods=[where.method],
         operation_id=op.name,
-        response_model=immediate(op),
+        response_model=None if op.stream else immediate(op),
         status_code=where.status,
         summary=op.summary.splitlines()[0],
         description=f"{op.summary}\n\nNeeds the permission `{op.needs}`.",
         tags=[op.noun],
-        responses=RESPONSES,
+        responses={**RESPONSES, 200: _FILE} if op.stream else RESPONSES,
         dependencies=[Depends(known)],
     )
+
+
+#: What a stream's success looks like in OpenAPI.
+_FILE: dict[str, Any] = {
+    "description": "The file, in pieces",
+    "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+}
+
+
+def _streamed(file: Download) -> StreamingResponse:
+    headers = {"Content-Disposition": f'attachment; filename="{file.name}"', "Cache-Control": "no-store"}
+    return StreamingResponse(file.pieces, media_type=file.media_type, headers=headers)
 
 
 def _parameters(op: Operation) -> list[inspect.Parameter]:

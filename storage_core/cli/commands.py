@@ -19,18 +19,15 @@ if TYPE_CHECKING:
     from ..services.operation import Operation
 
 NOUNS = {
-    "approvals": "What waits for a second person.",
     "audit": "The audit log.",
     "backups": "Backups, proven by restores.",
     "databases": "Databases of tenants.",
     "engines": "Private local servers.",
     "filters": "Saved filters of the console's lists.",
-    "grants": "Who holds which role in which scope.",
     "jobs": "Long work.",
     "preferences": "How you want the console.",
     "providers": "Registered engines.",
     "sessions": "Browser sign-ins.",
-    "settings": "What the console was started with, and options.",
     "tenants": "Tenants.",
     "tokens": "API tokens.",
     "users": "Users.",
@@ -90,6 +87,8 @@ def guarded(work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
 
 
 def _command(op: "Operation") -> click.Command:
+    if op.stream:
+        return _saving(op)
     from ..domain.job import Ticket
     from ..wire import immediate
     from . import params
@@ -103,6 +102,28 @@ def _command(op: "Operation") -> click.Command:
     flags = [_json_flag()]
     if immediate(op) is Ticket:
         flags.append(click.Option(["--wait"], is_flag=True, help="Follow the job to its end."))
+    return click.Command(
+        op.verb, params=[*params.options(op.request), *flags], callback=callback, help=op.summary
+    )
+
+
+def _saving(op: "Operation") -> click.Command:
+    """A command whose answer is a file."""
+    from . import params
+
+    def callback(as_json: bool, output_path: str, **values: Any) -> None:
+        from .run import save
+
+        request = params.read(op.request, values)
+        saved = guarded(lambda: save(op, request, output_path))
+        if output_path != "-":
+            output.show(saved, as_json=as_json)
+
+    text = "Where to write the file; - for standard output."
+    flags = [
+        click.Option(["--output", "output_path"], required=True, metavar="FILE", help=text),
+        _json_flag(),
+    ]
     return click.Command(
         op.verb, params=[*params.options(op.request), *flags], callback=callback, help=op.summary
     )

@@ -6,10 +6,11 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from ..domain.context import Context, local_context
-from ..domain.errors import Conflict, StorageError, Unauthenticated, revive
+from ..domain.errors import Conflict, StorageError, StoreFailure, Unauthenticated, revive
 from ..domain.job import ENDED, Job, JobStatus
 from ..services.declared import OPERATIONS
 from ..services.jobs import GetJob
@@ -40,6 +41,10 @@ class Target(Protocol):
         """Run an operation; answers JSON values."""
         ...
 
+    def stream(self, op: Operation, request: Request) -> Any:
+        """A context that gives a file's pieces."""
+        ...
+
     def working(self) -> Any:
         """A context in which somebody executes jobs."""
         ...
@@ -56,6 +61,10 @@ class LocalHome:
 
     async def call(self, op: Operation, request: Request) -> Any:
         return to_json(op, await self.core.operations[op.name][1](self.context(), request))
+
+    @asynccontextmanager
+    async def stream(self, op: Operation, request: Request) -> AsyncIterator[AsyncIterator[bytes]]:
+        yield (await self.core.operations[op.name][1](self.context(), request)).pieces
 
     @asynccontextmanager
     async def working(self) -> AsyncIterator[None]:
@@ -81,6 +90,9 @@ class Server:
 
     async def call(self, op: Operation, request: Request) -> Any:
         return await self.client.call_json(op, request)
+
+    def stream(self, op: Operation, request: Request) -> Any:
+        return self.client.stream(op, request)
 
     @asynccontextmanager
     async def working(self) -> AsyncIterator[None]:
@@ -139,6 +151,49 @@ async def run(op: Operation, request: Request, *, wait: bool, quiet: bool) -> An
         if error
         else StorageError(f"The job ended {job.status}.")
     )
+
+
+async def save(op: Operation, request: Request, output: str) -> dict[str, Any]:
+    """Write the file an operation answers to a path, or to standard output for `-`; answers where and how much."""
+    async with opened() as target, target.stream(op, request) as pieces:
+        if output == "-":
+            return {"output": output, "bytes": await _copied(pieces, sys.stdout.buffer)}
+        try:
+            size = await _saved(pieces, Path(output))
+        except OSError as error:
+            raise StoreFailure(
+                f"{output} cannot be written: {error.strerror}.", hint="Choose another path."
+            ) from error
+    return {"output": output, "bytes": size}
+
+
+def _is_device(path: Path) -> bool:
+    return path.exists() and not path.is_file()
+
+
+async def _saved(pieces: AsyncIterator[bytes], path: Path) -> int:
+    """Write a file that is complete before it has its name; into a pipe or device that is there, directly."""
+    if _is_device(path):
+        with path.open("wb") as file:
+            return await _copied(pieces, file)
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            size = await _copied(pieces, file)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return size
+
+
+async def _copied(pieces: AsyncIterator[bytes], file: BinaryIO) -> int:
+    size = 0
+    async for piece in pieces:
+        file.write(piece)
+        size += len(piece)
+    return size
 
 
 def _detached(job_id: str) -> Detached:

@@ -11,7 +11,6 @@ class Door(StrEnum):
     REST = "rest"
     CLI = "cli"
     CONSOLE = "console"
-    ADMIN = "admin"
     WORKER = "worker"
     SDK = "sdk"
     SYSTEM = "system"

@@ -21,8 +21,6 @@ class Role(StrEnum):
 
 
 class ScopeKind(StrEnum):
-    """How far a grant reaches: everywhere, one tenant, one provider."""
-
     GLOBAL = "global"
     TENANT = "tenant"
     PROVIDER = "provider"
@@ -93,11 +91,6 @@ class Permission(StrEnum):
     SETTINGS_WRITE = "settings.write"
     ADMIN_VIEWS = "admin.views"
     SERVER_MANAGE = "server.manage"
-    APPROVAL_DECIDE = "approval.decide"
-    SETTINGS_READ = "settings.read"
-    NOTIFICATION_MANAGE = "notification.manage"
-    EMBED_MANAGE = "embed.manage"
-    HEALTH_RULE = "health.rule"
 
 
 _CELL = {"Y": Rule.ALLOW, "C": Rule.CONFIRM, "2": Rule.SECOND, "o": Rule.OWN, "-": Rule.DENY}
@@ -107,7 +100,7 @@ def _row(cells: str) -> dict[Role, Rule]:
     return dict(zip(Role, (_CELL[c] for c in cells.split()), strict=True))
 
 
-# Columns: SuperAdmin Admin Operator Viewer. "2" is C, and a second person while the two-person rule is on.
+# Columns: SuperAdmin Admin Operator Viewer. "2" falls back to C while the two-person rule is off.
 MATRIX: dict[Permission, dict[Role, Rule]] = {
     Permission.SIGNED_IN: _row("Y Y Y Y"),
     Permission.INVENTORY_READ: _row("Y Y Y Y"),
@@ -149,11 +142,6 @@ MATRIX: dict[Permission, dict[Role, Rule]] = {
     Permission.SETTINGS_WRITE: _row("C - - -"),
     Permission.ADMIN_VIEWS: _row("Y Y - -"),
     Permission.SERVER_MANAGE: _row("Y - - -"),
-    Permission.APPROVAL_DECIDE: _row("Y Y - -"),
-    Permission.SETTINGS_READ: _row("Y - - -"),
-    Permission.NOTIFICATION_MANAGE: _row("Y Y - -"),
-    Permission.EMBED_MANAGE: _row("Y Y - -"),
-    Permission.HEALTH_RULE: _row("Y Y - -"),
 }
 
 
@@ -161,8 +149,7 @@ MATRIX: dict[Permission, dict[Role, Rule]] = {
 class Target:
     """What an operation touches, as authorisation and audit need it.
 
-    `name` is what a person types to confirm; `owner_id` is the actor a thing belongs to (jobs, tokens);
-    `version` changes whenever the thing does, so that an approval speaks of what was looked at.
+    `name` is what a person types to confirm; `owner_id` is the actor a thing belongs to (jobs, tokens).
     A target with neither tenant nor provider belongs to the system: global grants only.
     """
 
@@ -172,7 +159,6 @@ class Target:
     tenant_id: str | None = None
     provider_id: str | None = None
     owner_id: str | None = None
-    version: str = ""
 
 
 def covers(scope: Scope, target: Target) -> bool:
@@ -191,7 +177,6 @@ def covers(scope: Scope, target: Target) -> bool:
 class Verdict(StrEnum):
     ALLOWED = "allowed"
     CONFIRM = "confirm"
-    SECOND = "second"
     FORBIDDEN = "forbidden"
     INVISIBLE = "invisible"
 
@@ -205,10 +190,8 @@ def decide(permission: Permission, target: Target, grants: tuple[Grant, ...], ac
     match rule:
         case Rule.ALLOW:
             return Verdict.ALLOWED
-        case Rule.CONFIRM:
+        case Rule.CONFIRM | Rule.SECOND:
             return Verdict.CONFIRM
-        case Rule.SECOND:
-            return Verdict.SECOND
         case Rule.OWN:
             return Verdict.ALLOWED if target.owner_id == actor_id else Verdict.FORBIDDEN
         case Rule.DENY:

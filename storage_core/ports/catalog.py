@@ -1,18 +1,18 @@
 """The catalog port: our own metadata, read and written in units of work."""
 
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Protocol, TypeVar
 
-from ..domain.approval import Approval
-from ..domain.audit import AuditEntry
+from ..domain.audit import AuditEntry, RawEntry
 from ..domain.backup import Backup
 from ..domain.database import Database
 from ..domain.event import Event
+from ..domain.heads import Head
 from ..domain.idempotency import Remembered
 from ..domain.identity import ApiToken, Credential, Misses, Password, Session, SetupClaim, User, UserGrant
 from ..domain.job import Job, JobOrder
-from ..domain.option import StoredOption
 from ..domain.page import Page, Query, Value
 from ..domain.preference import Preferences, SavedFilter
 from ..domain.provider import Provider
@@ -58,14 +58,24 @@ class AuditLog(Protocol):
 
     async def find(self, query: Query) -> Page[AuditEntry]: ...
 
+    async def get(self, chain: str, sequence: int) -> AuditEntry | None: ...
+
     async def chains(self) -> tuple[str, ...]: ...
 
     async def head(self, chain: str) -> tuple[int, str]:
         """Sequence and hash of the chain's last entry, as remembered apart from the entries."""
         ...
 
-    async def run(self, chain: str, after: int, limit: int) -> tuple[AuditEntry, ...]:
-        """Entries of a chain in order of sequence, beginning after `after`."""
+    async def heads(self) -> tuple[Head, ...]:
+        """Every chain's head, as remembered apart from the entries."""
+        ...
+
+    async def raw(self, chain: str, after: int | None, limit: int) -> Sequence[RawEntry]:
+        """Entries as they are stored, in order of sequence; `after` none: from the lowest number there is."""
+        ...
+
+    async def matching(self, query: Query, after: tuple[str, int] | None) -> Sequence[RawEntry]:
+        """Entries as they are stored that fit a query, by chain and number, after such a place; `limit` of them."""
         ...
 
     async def open_intents(self, after: datetime | None, before: datetime) -> tuple[AuditEntry, ...]:
@@ -95,8 +105,6 @@ class UnitOfWork(Protocol):
     remembered: Repository[Remembered]
     preferences: Repository[Preferences]
     filters: Repository[SavedFilter]
-    options: Repository[StoredOption]
-    approvals: Repository[Approval]
     audit: AuditLog
 
     async def publish(self, topic: str, verb: str, id: str, tenant_id: str | None) -> None:

@@ -1,20 +1,15 @@
 """Everything people can do, known without opening a core: doors are built from this list."""
 
-from .approvals import Approvals
 from .audits import Audits
 from .backups import Backups
-from .configuration import Configuration
 from .databases import Databases
 from .engines import PrivateEngines
-from .grants import Grants
 from .jobs import Jobs
 from .operation import declared
 from .preferences import Filters, PersonalPreferences
 from .providers import Providers
-from .sessions import Sessions
 from .tenants import Tenants
-from .tokens import Tokens
-from .users import Users
+from .users import Sessions, Tokens, Users
 
 OPERATIONS = declared(
     Tenants,
@@ -23,12 +18,9 @@ OPERATIONS = declared(
     Backups,
     Jobs,
     Users,
-    Grants,
     Tokens,
     Sessions,
-    Approvals,
     Audits,
-    Configuration,
     PrivateEngines,
     Filters,
     PersonalPreferences,

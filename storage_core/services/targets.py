@@ -16,24 +16,15 @@ TargetOf = Callable[[UnitOfWork, Context, Any], Awaitable[Target]]
 
 
 def provider_target(provider: Provider) -> Target:
-    version = str(provider.revision)
-    return Target("provider", provider.id, provider.name, provider_id=provider.id, version=version)
+    return Target("provider", provider.id, provider.name, provider_id=provider.id)
 
 
 def tenant_target(tenant: Tenant) -> Target:
-    version = tenant.updated_at.isoformat()
-    return Target("tenant", tenant.id, tenant.name, tenant_id=tenant.id, version=version)
+    return Target("tenant", tenant.id, tenant.name, tenant_id=tenant.id)
 
 
 def database_target(database: Database) -> Target:
-    return Target(
-        "database",
-        database.id,
-        database.name,
-        database.tenant_id,
-        database.provider_id,
-        version=database.updated_at.isoformat(),
-    )
+    return Target("database", database.id, database.name, database.tenant_id, database.provider_id)
 
 
 def everything(kind: str) -> TargetOf:
@@ -105,8 +96,7 @@ def backup(field: str = "id") -> TargetOf:
     async def find(uow: UnitOfWork, _ctx: Context, request: Any) -> Target:
         id = getattr(request, field)
         row = await found(uow.backups.get(id), "backup", id)
-        version = row.updated_at.isoformat()
-        return Target("backup", row.id, row.database_name, row.tenant_id, row.provider_id, version=version)
+        return Target("backup", row.id, row.database_name, row.tenant_id, row.provider_id)
 
     return find
 

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import asyncpg
@@ -12,24 +11,17 @@ import pytest
 from storage_core.backing.bus import OutboxBus
 from storage_core.catalog.catalog import SqlCatalog, open_engine
 from storage_core.catalog.migrate import migrate, newest
-from storage_core.domain.audit import Verification
 from storage_core.domain.errors import Unavailable
 from storage_core.domain.provider import Endpoint
-from storage_core.services.audits import Audits
+from tests.contract.audit_log import Log
 from tests.contract.catalog_contract import CatalogContract, Handed, a_tenant
 from tests.integration.homes import a_postgresql_database
 
 
-async def _verified(catalog: SqlCatalog) -> Verification:
-    """The operation's own check, without the doors around it."""
-    audits = Audits(SimpleNamespace(catalog=catalog))  # type: ignore[arg-type]
-    checked: Any = Audits.verify
-    return await checked.__wrapped__(audits, None, None)
-
-
 @pytest.fixture
-def verify() -> Callable[[SqlCatalog], Any]:
-    return _verified
+def verify(tmp_path: Path) -> Callable[[SqlCatalog], Any]:
+    """The operation's own check, without the doors around it."""
+    return lambda catalog: Log(catalog, tmp_path).verify()
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,6 @@ from click.testing import CliRunner, Result
 
 from storage_core.cli import build
 from storage_core.client import Client
-from storage_core.domain.approval import APPROVAL_LIFE, Approval
 from storage_core.domain.backup import Backup, BackupStatus
 from storage_core.domain.errors import StorageError, revive
 from storage_core.domain.identity import Session
@@ -76,21 +76,6 @@ class Stage:
     async def _user(self) -> str:
         return await self.doors.user(self.fresh("user"), Role.VIEWER)
 
-    async def _grant(self) -> str:
-        user = await self._user()
-        async with self.doors.core.kernel.catalog.read() as uow:
-            return (await uow.grants.one(user_id=user)).id  # type: ignore[union-attr]
-
-    async def _approval(self) -> str:
-        now, id = self.doors.clock(), self.doors.core.kernel.new_id()
-        row = Approval(
-            id, "tenants.delete", id, "somebody", "somebody", now, now + APPROVAL_LIFE, "tenant", self.tenant,
-            "acme", self.tenant, permissions=("tenant.update",),
-        )  # fmt: skip
-        async with self.doors.core.kernel.catalog.write() as uow:
-            await uow.approvals.add(row)
-        return id
-
     async def _token(self) -> Any:
         name = self.fresh("user")
         await self.doors.user(name, Role.VIEWER)
@@ -120,10 +105,6 @@ async def _confirmed(row: Awaitable[Any], name: Callable[[Any], str]) -> dict[st
     return {"id": made.id, "confirm": name(made)}
 
 
-async def _granted(user: Awaitable[str], stage: Stage) -> dict[str, Any]:
-    return {"user_id": await user, "role": "Viewer", "scope": f"tenant:{stage.tenant}"}
-
-
 async def _by_id(row: Awaitable[Any], **more: Any) -> dict[str, Any]:
     made = await row
     return {"id": getattr(made, "id", made), **more}
@@ -134,9 +115,9 @@ def _new(stage: Stage) -> dict[str, Any]:
 
 
 REQUESTS: dict[str, Callable[[Stage], Any]] = {
-    "approvals.approve": lambda s: _by_id(s._approval()),
-    "approvals.list": lambda s: {},
-    "approvals.refuse": lambda s: _by_id(s._approval()),
+    "audit.export": lambda s: {"operation": "tenants.create"},
+    "audit.get": lambda s: {"id": "system:1"},
+    "audit.heads": lambda s: {},
     "audit.list": lambda s: {"limit": 5},
     "audit.verify": lambda s: {},
     "backups.create": lambda s: {"database_id": s.database},
@@ -162,9 +143,6 @@ REQUESTS: dict[str, Callable[[Stage], Any]] = {
     "filters.create": lambda s: {"page": "/backups", "name": s.fresh("filter"), "query": "status=failed"},
     "filters.delete": lambda s: _by_id(s._filter()),
     "filters.list": lambda s: {},
-    "grants.create": lambda s: _granted(s._user(), s),
-    "grants.list": lambda s: {},
-    "grants.revoke": lambda s: _by_id(s._grant()),
     "jobs.cancel": lambda s: _by_id(s._job()),
     "jobs.get": lambda s: _by_id(s._job()),
     "jobs.list": lambda s: {},
@@ -183,8 +161,6 @@ REQUESTS: dict[str, Callable[[Stage], Any]] = {
     "providers.update": lambda s: {"id": s.provider, "name": s.fresh("files")},
     "sessions.list": lambda s: {},
     "sessions.revoke": lambda s: _by_id(s._session()),
-    "settings.list": lambda s: {},
-    "settings.update": lambda s: {"key": "two_person_rule", "value": "false", "confirm": "two_person_rule"},
     "tenants.create": lambda s: {"name": s.fresh("tenant")},
     "tenants.delete": lambda s: _confirmed(s._tenant(), lambda t: t.name),
     "tenants.get": lambda s: {"id": s.tenant},
@@ -199,8 +175,6 @@ REQUESTS: dict[str, Callable[[Stage], Any]] = {
     "users.create": lambda s: {"username": s.fresh("user"), "password": PASSWORD, "role": "Viewer"},
     "users.disable": lambda s: _by_id(s._user()),
     "users.list": lambda s: {},
-    "users.password": lambda s: {"password": PASSWORD},
-    "users.update": lambda s: _by_id(s._user(), username=s.fresh("renamed")),
 }
 
 
@@ -243,7 +217,11 @@ async def by_client(doors: Doors, name: str, role: Role | None, fields: dict[str
     op = BY_NAME[name]
     try:
         async with doors.sdk(role) as client:
-            await client.call(op, op.request(**fields))
+            if op.stream:
+                async with client.stream(op, op.request(**fields)) as pieces:
+                    assert [piece async for piece in pieces]
+            else:
+                await client.call(op, op.request(**fields))
     except StorageError as error:
         return error.code
     return "ok"
@@ -252,8 +230,9 @@ async def by_client(doors: Doors, name: str, role: Role | None, fields: dict[str
 def by_cli(live: Live, name: str, role: Role | None, fields: dict[str, Any]) -> str:
     token = "none" if role is None else live.do(live.doors.token(role))
     noun, verb = name.split(".")
+    saved = ["--output", os.devnull] if BY_NAME[name].stream else []
     result = invoke(
-        [noun, verb, *_arguments(name, fields), "--json"], STORAGE_URL=live.url, STORAGE_TOKEN=token
+        [noun, verb, *_arguments(name, fields), *saved, "--json"], STORAGE_URL=live.url, STORAGE_TOKEN=token
     )
     if result.exit_code == 0:
         json.loads(result.stdout)
@@ -322,11 +301,11 @@ def test_all_doors_give_every_role_the_same_answer(live: Live, stage: Stage, nam
 
 
 #: Where the test's request is about somebody else's thing, "own only" means no.
-FOREIGN: dict[str, tuple[Rule, ...]] = {
+FOREIGN = {
     "jobs.cancel": (Rule.OWN,),
     "jobs.retry": (Rule.OWN,),
-    "audit.verify": (Rule.OWN,),
-    "users.password": tuple(Rule),  # for people signed in, not for the tokens that knock here
+    "audit.get": (Rule.OWN,),
+    "audit.heads": (Rule.OWN,),
 }
 
 

@@ -1,0 +1,153 @@
+"""Exports the audit's signed heads to the witness, and reads them back as evidence."""
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from ..domain.audit import instant
+from ..domain.errors import StorageError
+from ..domain.heads import (
+    FORMAT,
+    Evidence,
+    Exported,
+    Head,
+    SignedHeads,
+    anchors_of,
+    encoded,
+    key_id,
+    read_line,
+    signed_line,
+    unsigned,
+)
+from .kernel import Kernel, Service
+
+log = logging.getLogger(__name__)
+
+#: How long heads may lag behind the log, in intervals, before somebody is told.
+OVERDUE = 3
+LOOKED_AT = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Anchors:
+    """What the place remembers: hashes by sequence by chain, and when the newest line was signed."""
+
+    by_chain: dict[str, dict[int, str]]
+    count: int = 0
+    at: datetime | None = None
+    strange: int = 0
+
+
+async def anchors(kernel: Kernel) -> Anchors:
+    """The exported heads whose signature holds. Raises what the witness raises when it cannot be read."""
+    evidence = Evidence()
+    strange = 0
+    async for line in kernel.witness.lines():
+        read = read_line(line)
+        if read is None:
+            strange += 1
+        else:
+            evidence.add(read)
+    kept = evidence.lines()
+    if not kept:
+        return Anchors({}, strange=strange)
+    own = await kernel.notary.public()
+    # A key beside the lines counts as well: a restored catalog may be older than its own key.
+    keys = {**await kernel.witness.keys(), key_id(own): own}
+    true = await asyncio.to_thread(lambda: [line for line in kept if _holds(kernel, keys, line)])
+    found = anchors_of(true)
+    count = sum(len(one) for one in found.values())
+    newest = max((line.at for line in true), default=None)
+    return Anchors(found, count, newest, strange + len(kept) - len(true))
+
+
+def _holds(kernel: Kernel, keys: dict[str, bytes], line: SignedHeads) -> bool:
+    public = keys.get(line.key_id)
+    return public is not None and kernel.notary.holds(public, line.signature, line.signed)
+
+
+class HeadExport(Service):
+    """Signs the heads of all chains and hands them to the witness. Not an operation: the log itself goes on."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        super().__init__(kernel)
+        self._told: dict[str, Head] | None = None
+        self._failing = False
+        self._lock = asyncio.Lock()
+
+    async def export(self) -> None:
+        """Export what is new since the last time; a place that fails is an alert, not an error."""
+        async with self._lock:
+            try:
+                await self._export()
+            except StorageError as error:
+                log.error("the audit's heads are not exported: %s", error.detail)
+                await self._alert(failing=True)
+            else:
+                await self._alert(failing=False)
+
+    async def _export(self) -> None:
+        async with self.kernel.catalog.read() as uow:
+            now = {head.chain: head for head in await uow.audit.heads()}
+        told = self._told
+        fresh = [head for chain, head in now.items() if told is None or told.get(chain) != head]
+        if not fresh:
+            return
+        carried = [] if told is not None else await self._carried(now)
+        public = await self.kernel.notary.public()
+        values = unsigned(FORMAT, self.kernel.now(), public, [*carried, *fresh], whole=told is None)
+        line = signed_line(values, await self.kernel.notary.sign(encoded(values)))
+        await self.kernel.witness.publish(key_id(public), self.kernel.notary.pem(public))
+        await self.kernel.witness.append(line, whole=told is None)
+        self._told = now
+
+    async def _carried(self, now: dict[str, Head]) -> list[Head]:
+        """The highest heads the place knows: a catalog that was set back must not make it forget them."""
+        known = (await anchors(self.kernel)).by_chain
+        heads = [Head(chain, max(at), at[max(at)]) for chain, at in known.items()]
+        lost = [head for head in heads if _set_back(head, now.get(head.chain))]
+        for head in lost:
+            log.error("the audit log of %s was set back: entry %d is known outside and not here any more",
+                      head.chain, head.sequence)  # fmt: skip
+        return [head for head in heads if now.get(head.chain) != head]
+
+    async def _alert(self, *, failing: bool) -> None:
+        if failing is self._failing:
+            return
+        self._failing = failing
+        try:
+            async with self.kernel.catalog.write() as uow:
+                await uow.publish("audit", "unexported" if failing else "exported", "heads", None)
+        except StorageError as error:
+            log.warning("nobody is told about the audit's heads: %s", error.detail)
+
+
+def _set_back(head: Head, now: Head | None) -> bool:
+    return now is None or now.sequence < head.sequence or (now.sequence == head.sequence and now != head)
+
+
+async def exported(kernel: Kernel, interval: timedelta) -> Exported:
+    """How far the heads are exported, and what is wrong with that."""
+    public = await kernel.notary.public()
+    place, pem = kernel.witness.place, kernel.notary.pem(public)
+    try:
+        known = await anchors(kernel)
+    except StorageError as error:
+        return Exported(place, key_id(public), pem, None, 0, error.detail)
+    reached = {chain: max(at) for chain, at in known.by_chain.items()}
+    problem = await _problem(kernel, known, reached, interval)
+    return Exported(place, key_id(public), pem, known.at, sum(reached.values()), problem)
+
+
+async def _problem(kernel: Kernel, known: Anchors, reached: dict[str, int], interval: timedelta) -> str:
+    if known.strange:
+        return f"{known.strange} lines at the place are not signed by a key of this console."
+    async with kernel.catalog.read() as uow:
+        late = [h for h in await uow.audit.heads() if h.sequence > reached.get(h.chain, 0)]
+        # The first entries that are not exported yet: how long they have been waiting is what counts.
+        waiting = [await uow.audit.get(h.chain, reached.get(h.chain, 0) + 1) for h in late[:LOOKED_AT]]
+    since = min((entry.at for entry in waiting if entry is not None), default=None)
+    if since is None or kernel.now() - since <= OVERDUE * interval:
+        return ""
+    return f"Entries since {instant(since)} are not exported."
