@@ -44,6 +44,7 @@ _trust = [Trust()]
 @contextlib.asynccontextmanager
 async def _resources() -> AsyncIterator[None]:
     # Late, like the core itself: compiling the pages needs none of it.
+    from storage_core.admin import install
     from storage_core.api.app import create_app
     from storage_core.bootstrap import OPERATIONS
 
@@ -51,6 +52,7 @@ async def _resources() -> AsyncIterator[None]:
         _trust.append(trust_of(opened.settings))
         redact_logs()
         api = create_app(core.core, OPERATIONS)
+        install(api, core.core)
         async with api.router.lifespan_context(api):
             _api.append(api)
             try:

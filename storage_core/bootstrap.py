@@ -14,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from pydantic import SecretStr
 from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -37,11 +38,14 @@ from .domain.provider import EngineKind
 from .ports.bus import Bus
 from .providers.directory import EngineDirectory
 from .providers.registry import builder
+from .services.approvals import Approvals
 from .services.audits import HEADS_SECONDS, Audits
 from .services.backups import Backups
+from .services.configuration import Configuration, Setting
 from .services.databases import Databases
 from .services.declared import OPERATIONS
 from .services.engines import PrivateEngines
+from .services.grants import Grants
 from .services.heads import HeadExport
 from .services.jobs import Jobs
 from .services.kernel import Kernel, Service
@@ -51,10 +55,12 @@ from .services.preferences import Filters, PersonalPreferences
 from .services.providers import Providers
 from .services.reconcile import Reconciler
 from .services.runner import JobRunner
+from .services.sessions import Sessions
 from .services.sign_in import SignIn
 from .services.tenants import Tenants
-from .services.users import Sessions, Tokens, Users
-from .settings import Settings, prepare_home
+from .services.tokens import Tokens
+from .services.users import Users
+from .settings import PREFIX, Settings, prepare_home
 from .telemetry import log
 
 BUS_SECONDS = 0.2
@@ -94,9 +100,12 @@ class Core:
     backups: Backups
     jobs: Jobs
     users: Users
+    grants: Grants
     tokens: Tokens
     sessions: Sessions
+    approvals: Approvals
     audit: Audits
+    configuration: Configuration
     heads: HeadExport
     engines: PrivateEngines
     filters: Filters
@@ -281,9 +290,12 @@ def _core(settings: Settings, kernel: Kernel, bus: Bus) -> Core:
         backups=Backups(kernel, databases),
         jobs=Jobs(kernel, lambda: registry),
         users=Users(kernel),
+        grants=Grants(kernel),
         tokens=Tokens(kernel),
         sessions=Sessions(kernel),
+        approvals=Approvals(kernel),
         audit=Audits(kernel),
+        configuration=Configuration(kernel, _started(settings)),
         heads=HeadExport(kernel),
         engines=PrivateEngines(kernel),
         filters=Filters(kernel),
@@ -295,6 +307,23 @@ def _core(settings: Settings, kernel: Kernel, bus: Bus) -> Core:
         if isinstance(part, Service):
             registry.update(operations_of(part))
     return core
+
+
+def _started(settings: Settings) -> tuple[Setting, ...]:
+    """What the console was started with, as people may read it: of secrets only that they are set."""
+    out = []
+    for name, info in Settings.model_fields.items():
+        value = getattr(settings, name)
+        hidden = isinstance(value, SecretStr) or (
+            value is not None and name.endswith("_url") and "@" in str(value)
+        )
+        shown = "set, not shown" if hidden else None if value is None else str(value)
+        out.append(
+            Setting(
+                f"{PREFIX}{name.upper()}", info.description or "", shown, settings.source(name), restart=True
+            )
+        )
+    return tuple(out)
 
 
 _BORROWED = "borrowed"

@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
 from platformdirs import user_data_path
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, PrivateAttr, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "STORAGE_"
@@ -57,6 +57,8 @@ class Settings(BaseSettings):
     admin_password: SecretStr | None = None
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     diagnostics: bool = False
+
+    _in_file: frozenset[str] = PrivateAttr(default=frozenset())
 
     @field_validator("master_key")
     @classmethod
@@ -113,8 +115,15 @@ class Settings(BaseSettings):
             name = ".".join(str(p) for p in first["loc"])
             raise SettingsError(f"{PREFIX}{name.upper()}: {first['msg']}.") from None
         if not settings.home.is_absolute():
-            return settings.model_copy(update={"home": settings.home.absolute()})
+            settings = settings.model_copy(update={"home": settings.home.absolute()})
+        settings._in_file = frozenset(values)
         return settings
+
+    def source(self, name: str) -> str:
+        """Where a setting's value comes from: environment, file or default."""
+        if name in self._in_file:
+            return "file"
+        return "environment" if name in self.model_fields_set else "default"
 
     @cached_property
     def catalog(self) -> str:

@@ -34,7 +34,7 @@ def create_app(core: Callable[[], Core], operations: tuple[Operation, ...]) -> F
         separate_input_output_schemas=False,
     )
     rates = Rates(_rate_limits)
-    callers = Callers(core, rates)
+    app.state.callers = callers = Callers(core, rates)  # for what is mounted beside
     router = APIRouter()
     # Fixed paths first: GET /tenants/{id} would take /tenants/list for a tenant.
     for op in sorted(operations, key=lambda o: (route(o).by_id, o.name)):

@@ -38,6 +38,14 @@ class Callers:
             raise Unauthenticated("There is no valid sign-in with this request.")
         return await core.auth.in_tenant(ctx, optional_tenant())
 
+    async def behind(self, connection: HTTPConnection) -> Context | None:
+        """Whose session a refused request carries, for the audit; the session does not count as used."""
+        cookie = connection.cookies.get(cookie_name(connection), "")
+        address = connection.client.host if connection.client else None
+        return await self._core().auth.by_cookie(
+            cookie, Door.REST, address, correlation_of(connection), touch=False
+        )
+
     async def _by_header(
         self, core: Core, connection: HTTPConnection, address: str | None, correlation: str
     ) -> Context | None:

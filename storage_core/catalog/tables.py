@@ -291,6 +291,37 @@ class FilterRow(Versioned, table=True):
     created_at: datetime = _time(nullable=False, index=True)
 
 
+class OptionRow(Versioned, table=True):
+    __tablename__ = "options"
+    id: str = _key()
+    value: str = _text(nullable=False)
+    set_by: str = Field(max_length=80)
+    created_at: datetime = _time(nullable=False)
+    updated_at: datetime = _time(nullable=False)
+
+
+class ApprovalRow(Versioned, table=True):
+    __tablename__ = "approvals"
+    id: str = _key()
+    operation: str = Field(max_length=64)
+    digest: str = Field(max_length=64, index=True)
+    requester_id: str = Field(max_length=80, index=True)
+    requester_name: str = Field(max_length=80)
+    target_kind: str = Field(max_length=32)
+    target_id: str | None = Field(default=None, max_length=64)
+    target_name: str = _text(nullable=False)
+    tenant_id: str | None = Field(default=None, max_length=64, index=True)
+    provider_id: str | None = Field(default=None, max_length=64)
+    reason: str | None = _text()
+    permissions: str = _text(nullable=False)
+    status: str = Field(max_length=16, index=True)
+    ripe_at: datetime | None = _time()
+    decided_by: str | None = Field(default=None, max_length=80)
+    decided_at: datetime | None = _time()
+    created_at: datetime = _time(nullable=False, index=True)
+    expires_at: datetime = _time(nullable=False, index=True)
+
+
 class AuditRow(SQLModel, table=True):
     __tablename__ = "audit"
     chain: str = Field(primary_key=True, max_length=64)

@@ -7,11 +7,13 @@ from typing import Any
 from sqlalchemy import and_, func, insert, select, text, true
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from ..domain.approval import Approval
 from ..domain.backup import Backup
 from ..domain.database import Database
 from ..domain.idempotency import Remembered
 from ..domain.identity import ApiToken, Credential, Misses, Password, Session, SetupClaim, User, UserGrant
 from ..domain.job import Job, JobOrder
+from ..domain.option import StoredOption
 from ..domain.page import Value
 from ..domain.preference import Preferences, SavedFilter
 from ..domain.provider import Provider
@@ -34,7 +36,8 @@ def _entry(cls: Any, row: Any, search: tuple[str, ...], reach: dict[str, str]) -
 
 _NOUNS = {
     "tenants": _entry(Tenant, tables.TenantRow, ("name", "title"), {"tenants": "id"}),
-    "providers": _entry(Provider, tables.ProviderRow, ("name", "kind", "endpoint"), {"providers": "id"}),
+    # Not by endpoint: a search that finds by what the searcher may not see tells it.
+    "providers": _entry(Provider, tables.ProviderRow, ("name", "kind"), {"providers": "id"}),
     "databases": _entry(Database, tables.DatabaseRow, ("name", "physical_name"), _SCOPED),
     "backups": _entry(Backup, tables.BackupRow, ("database_name", "note", "reason", "id"), _SCOPED),
     "jobs": _entry(Job, tables.JobRow, ("operation", "target_name", "actor_name", "id"), _SCOPED),
@@ -52,6 +55,10 @@ _NOUNS = {
     "remembered": _entry(Remembered, tables.RememberedRow, (), {}),
     "preferences": _entry(Preferences, tables.PreferencesRow, (), {}),
     "filters": _entry(SavedFilter, tables.FilterRow, ("name", "owner_name"), {}),
+    "options": _entry(StoredOption, tables.OptionRow, (), {}),
+    "approvals": _entry(
+        Approval, tables.ApprovalRow, ("operation", "target_name", "requester_name", "reason"), _SCOPED
+    ),
 }
 
 #: Changes of these are nobody's news: they change with every request, or are secrets' metadata.
@@ -101,6 +108,8 @@ class Unit:
     remembered: Repository[Remembered]
     preferences: Repository[Preferences]
     filters: Repository[SavedFilter]
+    options: Repository[StoredOption]
+    approvals: Repository[Approval]
 
     def __init__(self, connection: AsyncConnection, now: Callable[[], datetime], enqueue: Enqueue) -> None:
         self._connection, self._now, self._enqueue = connection, now, enqueue

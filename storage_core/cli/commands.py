@@ -19,15 +19,18 @@ if TYPE_CHECKING:
     from ..services.operation import Operation
 
 NOUNS = {
+    "approvals": "What waits for a second person.",
     "audit": "The audit log.",
     "backups": "Backups, proven by restores.",
     "databases": "Databases of tenants.",
     "engines": "Private local servers.",
     "filters": "Saved filters of the console's lists.",
+    "grants": "Who holds which role in which scope.",
     "jobs": "Long work.",
     "preferences": "How you want the console.",
     "providers": "Registered engines.",
     "sessions": "Browser sign-ins.",
+    "settings": "What the console was started with, and options.",
     "tenants": "Tenants.",
     "tokens": "API tokens.",
     "users": "Users.",

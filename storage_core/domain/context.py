@@ -11,6 +11,7 @@ class Door(StrEnum):
     REST = "rest"
     CLI = "cli"
     CONSOLE = "console"
+    ADMIN = "admin"
     WORKER = "worker"
     SDK = "sdk"
     SYSTEM = "system"

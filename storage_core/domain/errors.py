@@ -63,6 +63,15 @@ class AddressRefused(InvalidRequest):
     )
 
 
+class ApprovalRequired(StorageError):
+    """The two-person rule: the call was noted and waits for somebody else; repeat it once they approved."""
+
+    code, title, status = "approval_required", "A second person must approve this", 403
+    default_hint = (
+        "Another administrator of this scope approves it under Settings, Approvals; then repeat it."
+    )
+
+
 class Unsupported(StorageError):
     code, title, status = "unsupported", "This engine cannot do that", 422
 

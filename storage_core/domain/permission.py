@@ -21,6 +21,8 @@ class Role(StrEnum):
 
 
 class ScopeKind(StrEnum):
+    """How far a grant reaches: everywhere, one tenant, one provider."""
+
     GLOBAL = "global"
     TENANT = "tenant"
     PROVIDER = "provider"
@@ -91,6 +93,11 @@ class Permission(StrEnum):
     SETTINGS_WRITE = "settings.write"
     ADMIN_VIEWS = "admin.views"
     SERVER_MANAGE = "server.manage"
+    APPROVAL_DECIDE = "approval.decide"
+    SETTINGS_READ = "settings.read"
+    NOTIFICATION_MANAGE = "notification.manage"
+    EMBED_MANAGE = "embed.manage"
+    HEALTH_RULE = "health.rule"
 
 
 _CELL = {"Y": Rule.ALLOW, "C": Rule.CONFIRM, "2": Rule.SECOND, "o": Rule.OWN, "-": Rule.DENY}
@@ -100,7 +107,7 @@ def _row(cells: str) -> dict[Role, Rule]:
     return dict(zip(Role, (_CELL[c] for c in cells.split()), strict=True))
 
 
-# Columns: SuperAdmin Admin Operator Viewer. "2" falls back to C while the two-person rule is off.
+# Columns: SuperAdmin Admin Operator Viewer. "2" is C, and a second person while the two-person rule is on.
 MATRIX: dict[Permission, dict[Role, Rule]] = {
     Permission.SIGNED_IN: _row("Y Y Y Y"),
     Permission.INVENTORY_READ: _row("Y Y Y Y"),
@@ -142,6 +149,11 @@ MATRIX: dict[Permission, dict[Role, Rule]] = {
     Permission.SETTINGS_WRITE: _row("C - - -"),
     Permission.ADMIN_VIEWS: _row("Y Y - -"),
     Permission.SERVER_MANAGE: _row("Y - - -"),
+    Permission.APPROVAL_DECIDE: _row("Y Y - -"),
+    Permission.SETTINGS_READ: _row("Y - - -"),
+    Permission.NOTIFICATION_MANAGE: _row("Y Y - -"),
+    Permission.EMBED_MANAGE: _row("Y Y - -"),
+    Permission.HEALTH_RULE: _row("Y Y - -"),
 }
 
 
@@ -149,7 +161,8 @@ MATRIX: dict[Permission, dict[Role, Rule]] = {
 class Target:
     """What an operation touches, as authorisation and audit need it.
 
-    `name` is what a person types to confirm; `owner_id` is the actor a thing belongs to (jobs, tokens).
+    `name` is what a person types to confirm; `owner_id` is the actor a thing belongs to (jobs, tokens);
+    `version` changes whenever the thing does, so that an approval speaks of what was looked at.
     A target with neither tenant nor provider belongs to the system: global grants only.
     """
 
@@ -159,6 +172,7 @@ class Target:
     tenant_id: str | None = None
     provider_id: str | None = None
     owner_id: str | None = None
+    version: str = ""
 
 
 def covers(scope: Scope, target: Target) -> bool:
@@ -177,6 +191,7 @@ def covers(scope: Scope, target: Target) -> bool:
 class Verdict(StrEnum):
     ALLOWED = "allowed"
     CONFIRM = "confirm"
+    SECOND = "second"
     FORBIDDEN = "forbidden"
     INVISIBLE = "invisible"
 
@@ -190,8 +205,10 @@ def decide(permission: Permission, target: Target, grants: tuple[Grant, ...], ac
     match rule:
         case Rule.ALLOW:
             return Verdict.ALLOWED
-        case Rule.CONFIRM | Rule.SECOND:
+        case Rule.CONFIRM:
             return Verdict.CONFIRM
+        case Rule.SECOND:
+            return Verdict.SECOND
         case Rule.OWN:
             return Verdict.ALLOWED if target.owner_id == actor_id else Verdict.FORBIDDEN
         case Rule.DENY:

@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Protocol, TypeVar
 
+from ..domain.approval import Approval
 from ..domain.audit import AuditEntry, RawEntry
 from ..domain.backup import Backup
 from ..domain.database import Database
@@ -13,6 +14,7 @@ from ..domain.heads import Head
 from ..domain.idempotency import Remembered
 from ..domain.identity import ApiToken, Credential, Misses, Password, Session, SetupClaim, User, UserGrant
 from ..domain.job import Job, JobOrder
+from ..domain.option import StoredOption
 from ..domain.page import Page, Query, Value
 from ..domain.preference import Preferences, SavedFilter
 from ..domain.provider import Provider
@@ -105,6 +107,8 @@ class UnitOfWork(Protocol):
     remembered: Repository[Remembered]
     preferences: Repository[Preferences]
     filters: Repository[SavedFilter]
+    options: Repository[StoredOption]
+    approvals: Repository[Approval]
     audit: AuditLog
 
     async def publish(self, topic: str, verb: str, id: str, tenant_id: str | None) -> None:

@@ -1,15 +1,20 @@
 """Everything people can do, known without opening a core: doors are built from this list."""
 
+from .approvals import Approvals
 from .audits import Audits
 from .backups import Backups
+from .configuration import Configuration
 from .databases import Databases
 from .engines import PrivateEngines
+from .grants import Grants
 from .jobs import Jobs
 from .operation import declared
 from .preferences import Filters, PersonalPreferences
 from .providers import Providers
+from .sessions import Sessions
 from .tenants import Tenants
-from .users import Sessions, Tokens, Users
+from .tokens import Tokens
+from .users import Users
 
 OPERATIONS = declared(
     Tenants,
@@ -18,9 +23,12 @@ OPERATIONS = declared(
     Backups,
     Jobs,
     Users,
+    Grants,
     Tokens,
     Sessions,
+    Approvals,
     Audits,
+    Configuration,
     PrivateEngines,
     Filters,
     PersonalPreferences,

@@ -1,7 +1,7 @@
 """What every service stands on: ports, clock and ids, handed over by bootstrap."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -9,14 +9,15 @@ from typing import TypeVar
 
 from ..domain.context import Context
 from ..domain.errors import NotFound, TenantSuspended, Unavailable, VersionConflict
-from ..domain.page import Reach
+from ..domain.option import Options, options_of
+from ..domain.page import MAX_LIMIT, Clause, Query, Reach
 from ..domain.permission import Permission, reach
 from ..domain.provider import Endpoint, Provider
 from ..domain.secret import Binding, Secret
 from ..domain.tenant import Tenant, TenantStatus
 from ..ports.archive import Archive
 from ..ports.artifacts import Artifacts
-from ..ports.catalog import Catalog, UnitOfWork
+from ..ports.catalog import Catalog, Repository, UnitOfWork
 from ..ports.engine import Engine
 from ..ports.engines import Engines
 from ..ports.notary import Notary
@@ -112,6 +113,18 @@ async def found(row: Awaitable[T | None], kind: str, id: str) -> T:
     return value
 
 
+async def every(rows: Repository[T], where: tuple[Clause, ...]) -> AsyncIterator[T]:
+    """Every row that matches, page by page, oldest first."""
+    cursor: str | None = None
+    while True:
+        page = await rows.find(Query(where, sort="created_at", limit=MAX_LIMIT, cursor=cursor))
+        for row in page.items:
+            yield row
+        cursor = page.next
+        if cursor is None:
+            return
+
+
 async def raced(work: Callable[[], Awaitable[T]]) -> T:
     """Run a short unit of work, again when somebody else changed the same rows meanwhile.
 
@@ -133,6 +146,11 @@ async def insisted(work: Callable[[], Awaitable[T]]) -> T:
         except Unavailable:
             await asyncio.sleep(pause)
     return await raced(work)
+
+
+async def options_in(uow: UnitOfWork) -> Options:
+    """The options in force."""
+    return options_of((await uow.options.find(Query(limit=MAX_LIMIT))).items)
 
 
 async def active_tenant(uow: UnitOfWork, tenant_id: str) -> Tenant:

@@ -11,29 +11,33 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, TypeVar, cast, get_type_hints
 
 from pydantic import SecretBytes, SecretStr, TypeAdapter
 
 from ..domain.audit import SYSTEM_CHAIN, AuditEntry, Phase
-from ..domain.context import Context
+from ..domain.context import ActorKind, Context
 from ..domain.errors import (
     AuditUnavailable,
     ConfirmationRequired,
     Forbidden,
     Internal,
     NotFound,
+    SignInAgain,
     StorageError,
     Unavailable,
 )
+from ..domain.identity import freshly_signed_in
 from ..domain.job import Job, JobOrder, Ticket
 from ..domain.permission import MATRIX, Permission, Rule, Target, Verdict, decide
 from ..ports.catalog import UnitOfWork
 from ..telemetry import correlation, diagnostics
 from .handle import JobHandle
-from .kernel import Kernel, Service, active_tenant
+from .kernel import Kernel, Service, active_tenant, options_in
 from .request import Request
+from .second_person import second_person
 from .targets import LIST, TargetOf
 
 log = logging.getLogger(__name__)
@@ -63,14 +67,16 @@ class Accepted:
 
 Accept = Callable[[Any, Context, Any, UnitOfWork, str], Awaitable[Accepted]]
 Settle = Callable[[Any, UnitOfWork, Job, StorageError], Awaitable[None]]
+Also = Callable[[Any], Permission | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
     """One thing people can do. `answer` is what it returns in the end; doors are derived from these fields.
 
-    `sensitive` reads show people's data or secrets' metadata and are audited. `while_suspended` may touch a
-    suspended tenant. A `stream` answers bytes in pieces, through doors of its own. `work` runs a durable operation in the worker, `settle` tidies its rows when it fails.
+    `also` names a further permission that some of its requests need. `sensitive` reads show people's data or
+    secrets' metadata and are audited. `while_suspended` may touch a suspended tenant. A `stream` answers a file in pieces.
+    `work` runs a durable operation in the worker, `settle` tidies its rows when it fails.
     """
 
     name: str
@@ -85,6 +91,12 @@ class Operation:
     stream: bool = False
     work: Callable[..., Awaitable[Any]] | None = None
     settle: Settle | None = None
+    also: Also | None = None
+
+    def permissions(self, request: Request) -> tuple[Permission, ...]:
+        """Everything this request needs."""
+        more = None if self.also is None else self.also(request)
+        return (self.needs,) if more is None else (self.needs, more)
 
     @property
     def noun(self) -> str:
@@ -103,6 +115,7 @@ def operation(
     effect: Effect = Effect.CHANGE,
     sensitive: bool = False,
     while_suspended: bool = False,
+    also: Also | None = None,
     stream: bool = False,
 ) -> Callable[[Callable[[S, Context, R], Awaitable[A]]], Callable[[S, Context, R], Awaitable[A]]]:
     """Mark a service's method as an operation that answers at once."""
@@ -110,7 +123,17 @@ def operation(
     def mark(method: Callable[[S, Context, R], Awaitable[A]]) -> Callable[[S, Context, R], Awaitable[A]]:
         request, answer = _signature(method)
         op = Operation(
-            name, needs, request, answer, effect, on, _summary(request), sensitive, while_suspended, stream
+            name,
+            needs,
+            request,
+            answer,
+            effect,
+            on,
+            _summary(request),
+            sensitive,
+            while_suspended,
+            stream,
+            also=also,
         )
 
         @functools.wraps(method)
@@ -130,6 +153,7 @@ def durable(
     on: TargetOf,
     accept: Accept,
     settle: Settle | None = None,
+    also: Also | None = None,
 ) -> Callable[
     [Callable[[S, Context, R, JobHandle], Awaitable[A]]], Callable[[S, Context, R], Awaitable[Ticket]]
 ]:
@@ -144,7 +168,16 @@ def durable(
         request, answer = _signature(method)
         _refuse_secrets(name, request)
         op = Operation(
-            name, needs, request, answer, Effect.LONG, on, _summary(request), work=method, settle=settle
+            name,
+            needs,
+            request,
+            answer,
+            Effect.LONG,
+            on,
+            _summary(request),
+            work=method,
+            settle=settle,
+            also=also,
         )
 
         @functools.wraps(method)
@@ -178,10 +211,10 @@ async def _guarded(
     started = time.perf_counter()
     result = "ok"
     try:
-        target = await _authorised(op, kernel, ctx, request)
+        target, seconded_by = await _authorised(op, kernel, ctx, request)
         audited = op.effect is not Effect.READ
         if audited:
-            await write_audit(kernel, op, ctx, target, request, Phase.INTENT, "begun")
+            await write_audit(kernel, op, ctx, target, request, Phase.INTENT, "begun", seconded_by)
         try:
             answer = await run()
         except Exception as error:
@@ -243,51 +276,73 @@ def read_order(op: Operation, order: JobOrder) -> tuple[Context, Request]:
     return _CONTEXT.validate_json(order.context), op.request.model_validate_json(order.request)
 
 
-async def _authorised(op: Operation, kernel: Kernel, ctx: Context, request: Request) -> Target:
-    """Find the target, refuse what the caller may not do (and audit the refusal)."""
-    target = Target(op.noun)
+async def _authorised(op: Operation, kernel: Kernel, ctx: Context, request: Request) -> tuple[Target, str]:
+    """Find the target, refuse what the caller may not do (and audit the refusal).
+
+    Answers the target, and who seconded the call where that was needed.
+    """
+    target, seconded_by = Target(op.noun), ""
     try:
         async with kernel.catalog.read() as uow:
             if ctx.tenant_id is not None and not op.while_suspended:
                 await active_tenant(uow, ctx.tenant_id)
             target = await op.target(uow, ctx, request)
-            authorise(op, ctx, target, request)
+            verdict = authorise(op, ctx, target, request, kernel.now())
             if target.tenant_id not in (None, LIST) and not op.while_suspended:
                 await active_tenant(uow, cast("str", target.tenant_id))
+            second = verdict is Verdict.SECOND and (await options_in(uow)).two_person_rule
+        if second:
+            seconded_by = await second_person(kernel, op.name, op.permissions(request), ctx, target, request)
     except Unavailable:
         raise
     except StorageError as error:
         await write_audit(kernel, op, ctx, target, request, Phase.REFUSED, error.code, error.detail)
         raise
-    return target
+    return target, seconded_by
 
 
-def authorise(op: Operation, ctx: Context, target: Target, request: Request) -> None:
-    """The one check every door passes: permission, scope, the tenant the call is narrowed to, confirmation."""
+def authorise(op: Operation, ctx: Context, target: Target, request: Request, now: datetime) -> Verdict:
+    """The one check every door passes: permission, scope, the tenant the call is narrowed to, confirmation.
+
+    Raises what is refused; answers the strictest verdict among what the request needs.
+    """
+    permissions = op.permissions(request)
     if target.tenant_id == LIST:
         # Lists and own things: any grant that holds the permission will do, the service narrows the rows.
-        if not any(MATRIX[op.needs][g.role] > Rule.DENY for g in ctx.grants):
-            raise Forbidden(f"{op.name} needs the permission {op.needs}.")
-        return
+        for permission in permissions:
+            if not any(MATRIX[permission][g.role] > Rule.DENY for g in ctx.grants):
+                raise Forbidden(f"{op.name} needs the permission {permission}.")
+        return Verdict.ALLOWED
     if ctx.tenant_id is not None and target.tenant_id not in (None, ctx.tenant_id):
         raise NotFound(f"There is no {target.kind} {target.id or target.name!r}.")
-    match decide(op.needs, target, ctx.grants, ctx.actor.id):
-        case Verdict.ALLOWED:
-            return
-        case Verdict.CONFIRM:
-            typed = getattr(request, "confirm", None)
-            if typed != target.name:
-                raise ConfirmationRequired(
-                    f"{op.name} needs the exact name of the {target.kind} typed.",
-                    field="confirm",
-                    hint=f"Repeat the name as `confirm` (CLI: --confirm {target.name!r}).",
-                )
-        case Verdict.FORBIDDEN:
-            raise Forbidden(f"{op.name} needs the permission {op.needs}.")
-        case Verdict.INVISIBLE:
-            if target.id is None:
-                raise Forbidden(f"{op.name} needs a role that covers this scope.")
-            raise NotFound(f"There is no {target.kind} {target.id!r}.")
+    verdicts = [decide(permission, target, ctx.grants, ctx.actor.id) for permission in permissions]
+    if Verdict.INVISIBLE in verdicts:
+        if target.id is None:
+            raise Forbidden(f"{op.name} needs a role that covers this scope.")
+        raise NotFound(f"There is no {target.kind} {target.id!r}.")
+    for permission, verdict in zip(permissions, verdicts, strict=True):
+        if verdict is Verdict.FORBIDDEN:
+            raise Forbidden(f"{op.name} needs the permission {permission}.")
+    if Verdict.CONFIRM in verdicts or Verdict.SECOND in verdicts:
+        _check_confirmed(op, target, request)
+        check_fresh(ctx, now)
+    return Verdict.SECOND if Verdict.SECOND in verdicts else verdicts[-1]
+
+
+def check_fresh(ctx: Context, now: datetime) -> None:
+    """SignInAgain where a person's sign-in is older than what danger allows; tokens and programs have none."""
+    if ctx.actor.kind is ActorKind.USER and not freshly_signed_in(ctx.signed_in_at, now):
+        raise SignInAgain("Your sign-in is older than five minutes.")
+
+
+def _check_confirmed(op: Operation, target: Target, request: Request) -> None:
+    """The exact name must have been typed."""
+    if getattr(request, "confirm", None) != target.name:
+        raise ConfirmationRequired(
+            f"{op.name} needs the exact name of the {target.kind} typed.",
+            field="confirm",
+            hint=f"Repeat the name as `confirm` (CLI: --confirm {target.name!r}).",
+        )
 
 
 async def write_audit(

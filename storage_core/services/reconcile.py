@@ -5,11 +5,11 @@ worker starts and every minute. Everything is idempotent.
 """
 
 import logging
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TypeVar
 
+from ..domain.approval import ApprovalStatus
 from ..domain.audit import VERSION, AuditEntry, Phase
 from ..domain.backup import SETTLED, BackupStatus, standing
 from ..domain.context import system_context
@@ -17,12 +17,11 @@ from ..domain.errors import Cancelled, Interrupted, NotFound, StorageError
 from ..domain.idempotency import KEPT
 from ..domain.job import ENDED, Job, JobStatus
 from ..domain.naming import scratch_job
-from ..domain.page import MAX_LIMIT, Clause, Query, Test
+from ..domain.page import Clause, Query, Test
 from ..domain.provider import Provider
-from ..ports.catalog import Repository
 from .backoff import WINDOW
 from .claims import UNFINISHED, Claims
-from .kernel import Kernel, Service, raced
+from .kernel import Kernel, Service, every, raced
 from .pipeline import Pipeline
 from .runner import JobRunner
 
@@ -58,7 +57,15 @@ class Reconciler(Service):
 
     async def settle(self) -> None:
         """One round. What cannot be settled now (an engine is away) is left for the next."""
-        parts = [self._jobs, self._backups, self._databases, self._audit, self._artifacts, self._store]
+        parts = [
+            self._jobs,
+            self._backups,
+            self._databases,
+            self._audit,
+            self._artifacts,
+            self._store,
+            self._approvals,
+        ]
         if self._rounds % SCRATCH_ROUNDS == 0:
             parts.append(self._scratch)
         self._rounds += 1
@@ -98,7 +105,7 @@ class Reconciler(Service):
     async def _open_jobs(self) -> tuple[Job, ...]:
         async with self.kernel.catalog.read() as uow:
             running = (Clause("status", Test.ANY_OF, _RUNNING),)
-            return tuple([job async for job in _all(uow.jobs, running)])
+            return tuple([job async for job in every(uow.jobs, running)])
 
     async def _fail(self, job: Job, error: StorageError) -> None:
         status = JobStatus.CANCELLED if isinstance(error, Cancelled) else JobStatus.FAILED
@@ -109,7 +116,7 @@ class Reconciler(Service):
         """A backup that is not settled has a living job, or is what its last proof says."""
         open_ones = Clause("status", Test.NONE_OF, tuple(s.value for s in SETTLED))
         async with self.kernel.catalog.read() as uow:
-            rows = [row async for row in _all(uow.backups, (open_ones,))]
+            rows = [row async for row in every(uow.backups, (open_ones,))]
         for row in rows:
             await raced(lambda row=row: self._settle_backup(row.id))
 
@@ -133,7 +140,7 @@ class Reconciler(Service):
             Clause("updated_at", Test.BEFORE, (before,)),
         )
         async with self.kernel.catalog.read() as uow:
-            rows = [row async for row in _all(uow.databases, stuck)]
+            rows = [row async for row in every(uow.databases, stuck)]
         busy = {job.target_id for job in await self._open_jobs()}
         for row in rows:
             if row.id not in busy:
@@ -177,8 +184,8 @@ class Reconciler(Service):
             *((Clause("finished_at", Test.FROM, since),) if since else ()),
         )
         async with self.kernel.catalog.read() as uow:
-            rows = [row async for row in _all(uow.backups, (deleted,))]
-            rows += [row async for row in _all(uow.backups, failed)]
+            rows = [row async for row in every(uow.backups, (deleted,))]
+            rows += [row async for row in every(uow.backups, failed)]
             # The data key goes last, so whatever has one may have an artifact.
             left = [row for row in rows if await uow.data_keys.get(row.id) is not None]
         for row in left:
@@ -190,7 +197,7 @@ class Reconciler(Service):
     async def _scratch(self) -> None:
         """Throw-away databases of proofs whose job is over."""
         async with self.kernel.catalog.read() as uow:
-            providers = [row async for row in _all(uow.providers, ())]
+            providers = [row async for row in every(uow.providers, ())]
         for provider in providers:
             if provider.server is not None and not await self._runs(provider.server):
                 continue
@@ -219,6 +226,16 @@ class Reconciler(Service):
         except NotFound:
             return False
 
+    async def _approvals(self) -> None:
+        """What nobody decided or used in time is over."""
+        open_ones = Clause(
+            "status", Test.ANY_OF, (ApprovalStatus.PENDING.value, ApprovalStatus.APPROVED.value)
+        )
+        over = Clause("expires_at", Test.BEFORE, (self.kernel.now().isoformat(),))
+        async with self.kernel.catalog.write() as uow:
+            for row in [row async for row in every(uow.approvals, (open_ones, over))]:
+                await uow.approvals.save(replace(row, status=ApprovalStatus.EXPIRED))
+
     async def _remembered(self) -> None:
         before = (self.kernel.now() - KEPT).isoformat()
         query = Query((Clause("created_at", Test.BEFORE, (before,)),), limit=500)
@@ -232,15 +249,3 @@ class Reconciler(Service):
         async with self.kernel.catalog.write() as uow:
             for row in (await uow.misses.find(query)).items:
                 await uow.misses.remove(row.id)
-
-
-async def _all(rows: Repository[T], where: tuple[Clause, ...]) -> AsyncIterator[T]:
-    """Every row, page by page."""
-    cursor: str | None = None
-    while True:
-        page = await rows.find(Query(where, sort="created_at", limit=MAX_LIMIT, cursor=cursor))
-        for row in page.items:
-            yield row
-        cursor = page.next
-        if cursor is None:
-            return

@@ -36,7 +36,7 @@ from ..domain.tenant import TenantStatus
 from ..ports.catalog import UnitOfWork
 from ..tenancy import TenantScope
 from .backoff import Backoff
-from .kernel import Kernel, Service, active_tenant, raced
+from .kernel import Kernel, Service, active_tenant, every, raced
 from .operation import Effect, Operation, write_audit
 from .request import Request
 from .targets import everything
@@ -335,11 +335,11 @@ class SignIn(Service):
         )
 
 
-async def end_sessions(uow: UnitOfWork, user_id: str, now: datetime) -> None:
-    """End every browser session of a user, for good: none comes back when the user does."""
+async def end_sessions(uow: UnitOfWork, user_id: str, now: datetime, but: str | None = None) -> None:
+    """End every browser session of a user but one, for good: none comes back when the user does."""
     where = (Clause("user_id", Test.ANY_OF, (user_id,)), Clause("revoked_at", Test.ANY_OF, (None,)))
-    while open_ones := (await uow.sessions.find(Query(where, limit=500))).items:
-        for session in open_ones:
+    for session in [s async for s in every(uow.sessions, where)]:
+        if session.id != but:
             await uow.sessions.save(replace(session, revoked_at=now))
             await uow.publish("sessions", "ended", session.id, None)
 

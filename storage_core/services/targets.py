@@ -16,15 +16,24 @@ TargetOf = Callable[[UnitOfWork, Context, Any], Awaitable[Target]]
 
 
 def provider_target(provider: Provider) -> Target:
-    return Target("provider", provider.id, provider.name, provider_id=provider.id)
+    version = str(provider.revision)
+    return Target("provider", provider.id, provider.name, provider_id=provider.id, version=version)
 
 
 def tenant_target(tenant: Tenant) -> Target:
-    return Target("tenant", tenant.id, tenant.name, tenant_id=tenant.id)
+    version = tenant.updated_at.isoformat()
+    return Target("tenant", tenant.id, tenant.name, tenant_id=tenant.id, version=version)
 
 
 def database_target(database: Database) -> Target:
-    return Target("database", database.id, database.name, database.tenant_id, database.provider_id)
+    return Target(
+        "database",
+        database.id,
+        database.name,
+        database.tenant_id,
+        database.provider_id,
+        version=database.updated_at.isoformat(),
+    )
 
 
 def everything(kind: str) -> TargetOf:
@@ -96,7 +105,8 @@ def backup(field: str = "id") -> TargetOf:
     async def find(uow: UnitOfWork, _ctx: Context, request: Any) -> Target:
         id = getattr(request, field)
         row = await found(uow.backups.get(id), "backup", id)
-        return Target("backup", row.id, row.database_name, row.tenant_id, row.provider_id)
+        version = row.updated_at.isoformat()
+        return Target("backup", row.id, row.database_name, row.tenant_id, row.provider_id, version=version)
 
     return find
 

@@ -20,7 +20,8 @@ from storage_core.domain.context import Context, local_context
 from storage_core.domain.permission import Role
 from storage_core.domain.tenant import Tenant
 from storage_core.services.tenants import CreateTenant
-from storage_core.services.users import CreateToken, CreateUser
+from storage_core.services.tokens import CreateToken
+from storage_core.services.users import CreateUser
 from storage_core.settings import Settings
 
 T = TypeVar("T")
@@ -61,7 +62,7 @@ class Doors:
         return self.tenants[name]
 
     async def user(self, username: str, role: Role, scope: str = "global") -> str:
-        request = CreateUser(username=username, password=PASSWORD, role=role, scope=scope)
+        request = CreateUser(username=username, password=PASSWORD, role=role, scope=scope, confirm=username)
         return (await self.core.users.create(self.root, request)).id
 
     async def token(self, role: Role, scope: str = "global") -> str:

@@ -12,7 +12,7 @@ import pytest
 from storage_core.domain.errors import Forbidden, InvalidRequest
 from storage_core.domain.identity import SESSION_ABSOLUTE, SESSION_IDLE, SETUP_LINK_LIFE
 from storage_core.domain.permission import Role
-from storage_core.services.users import CreateToken
+from storage_core.services.tokens import CreateToken
 from tests.integration.doors import ADDRESS, PASSWORD, Doors
 
 ANN = {"username": "ann", "password": PASSWORD}

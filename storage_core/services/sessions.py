@@ -1,0 +1,45 @@
+"""Browser sessions: who is signed in, ended from afar."""
+
+from dataclasses import replace
+
+from ..domain.context import Context
+from ..domain.identity import Session
+from ..domain.page import Clause, Page, Reach, Test
+from ..domain.permission import Permission
+from .kernel import Service, found
+from .operation import Effect, operation
+from .request import ById, ListRequest
+from .scopes import only_managed, visible_owners
+from .targets import own
+
+
+class ListSessions(ListRequest):
+    """List open browser sessions: your own, or all for those who manage users."""
+
+
+class RevokeSession(ById):
+    """End a browser session at once."""
+
+
+class Sessions(Service):
+    """The browser sessions' operations."""
+
+    @operation(
+        "sessions.list", needs=Permission.SIGNED_IN, on=own("session"), effect=Effect.READ, sensitive=True
+    )
+    async def list(self, ctx: Context, request: ListSessions) -> Page[Session]:
+        active = (Clause("revoked_at", Test.ANY_OF, (None,)),)
+        async with self.kernel.catalog.read() as uow:
+            return await uow.sessions.find(
+                request.query(Reach(everything=True), await visible_owners(uow, ctx), active)
+            )
+
+    @operation("sessions.revoke", needs=Permission.SIGNED_IN, on=own("session"))
+    async def revoke(self, ctx: Context, request: RevokeSession) -> Session:
+        async with self.kernel.catalog.write() as uow:
+            session = await found(uow.sessions.get(request.id), "session", request.id)
+            await only_managed(uow, ctx, session.user_id, "session", request.id)
+            session = replace(session, revoked_at=session.revoked_at or self.kernel.now())
+            await uow.sessions.save(session)
+            await uow.publish("sessions", "ended", session.id, None)  # its pages notice at once
+        return session
