@@ -3,8 +3,7 @@
 import asyncio
 import json
 import os
-from collections.abc import Awaitable, Callable
-from pathlib import Path
+from collections.abc import Awaitable
 from typing import Any
 
 import httpx
@@ -13,199 +12,15 @@ from click.testing import CliRunner, Result
 
 from storage_core.cli import build
 from storage_core.client import Client
-from storage_core.domain.approval import APPROVAL_LIFE, Approval
-from storage_core.domain.backup import Backup, BackupStatus
 from storage_core.domain.errors import StorageError, revive
-from storage_core.domain.identity import Session
 from storage_core.domain.permission import MATRIX, Role, Rule
 from storage_core.services.operation import Effect
 from storage_core.wire import parts, route
 from tests.integration.doors import BY_NAME, PASSWORD, Doors, Live
+from tests.integration.stage import REQUESTS, Stage
 
 MISSING = "00000000-0000-4000-8000-000000000000"
 CALLERS = (None, *reversed(Role))
-
-
-class Stage:
-    """Something to act on: a tenant, a provider of files, a database; and fresh things to use up."""
-
-    def __init__(self, doors: Doors, folder: Path) -> None:
-        self.doors, self.folder, self.count = doors, folder, 0
-
-    async def set(self) -> None:
-        self.tenant = (await self.doors.tenant("acme")).id
-        self.folder.mkdir()
-        self.provider = (await self._provider()).id
-        self.database = (await self._database()).id
-
-    def fresh(self, word: str = "x") -> str:
-        self.count += 1
-        return f"{word}-{self.count}"
-
-    async def _provider(self) -> Any:
-        connection = {"path": str(self.folder)}
-        return await self.doors.call(
-            "providers.create", name=self.fresh("files"), kind="sqlite", connection=connection
-        )
-
-    async def _database(self) -> Any:
-        return await self.doors.call(
-            "databases.create", provider_id=self.provider, name=self.fresh("db"), tenant_id=self.tenant
-        )
-
-    async def _tenant(self) -> Any:
-        return await self.doors.call("tenants.create", name=self.fresh("tenant"))
-
-    async def _suspended(self) -> Any:
-        row = await self._tenant()
-        return await self.doors.call("tenants.suspend", id=row.id, confirm=row.name)
-
-    async def _backup(self) -> Backup:
-        now, id = self.doors.clock(), self.doors.core.kernel.new_id()
-        row = Backup(id, self.database, self.provider, now, now, tenant_id=self.tenant, database_name="db")
-        object.__setattr__(row, "status", BackupStatus.STORED)
-        async with self.doors.core.kernel.catalog.write() as uow:
-            await uow.backups.add(row)
-        return row
-
-    async def _job(self, *, cancelled: bool = False) -> Any:
-        ticket = await self.doors.call("databases.optimize", id=self.database)
-        if cancelled:
-            await self.doors.call("jobs.cancel", id=ticket.job_id)
-        return ticket.job_id
-
-    async def _user(self) -> str:
-        return await self.doors.user(self.fresh("user"), Role.VIEWER)
-
-    async def _grant(self) -> str:
-        user = await self._user()
-        async with self.doors.core.kernel.catalog.read() as uow:
-            return (await uow.grants.one(user_id=user)).id  # type: ignore[union-attr]
-
-    async def _approval(self) -> str:
-        now, id = self.doors.clock(), self.doors.core.kernel.new_id()
-        row = Approval(
-            id, "tenants.delete", id, "somebody", "somebody", now, now + APPROVAL_LIFE, "tenant", self.tenant,
-            "acme", self.tenant, permissions=("tenant.update",),
-        )  # fmt: skip
-        async with self.doors.core.kernel.catalog.write() as uow:
-            await uow.approvals.add(row)
-        return id
-
-    async def _token(self) -> Any:
-        name = self.fresh("user")
-        await self.doors.user(name, Role.VIEWER)
-        return await self.doors.call("tokens.create", name="t", user=name)
-
-    async def _filter(self) -> Any:
-        name = self.fresh("filter")
-        return await self.doors.call("filters.create", page="/jobs", name=name, shared=True)
-
-    async def _session(self) -> str:
-        now, id = self.doors.clock(), self.doors.core.kernel.new_id()
-        async with self.doors.core.kernel.catalog.write() as uow:
-            await uow.sessions.add(Session(id, await self._user_in(uow), now, now, now))
-        return id
-
-    async def _user_in(self, uow: Any) -> str:
-        return (await uow.users.one(username="viewer-global")).id
-
-    async def request(self, name: str) -> dict[str, Any]:
-        """A request that works for whoever may: each call gets what it needs afresh."""
-        found = REQUESTS[name](self)
-        return await found if asyncio.iscoroutine(found) else found  # type: ignore[return-value]
-
-
-async def _confirmed(row: Awaitable[Any], name: Callable[[Any], str]) -> dict[str, Any]:
-    made = await row
-    return {"id": made.id, "confirm": name(made)}
-
-
-async def _granted(user: Awaitable[str], stage: Stage) -> dict[str, Any]:
-    return {"user_id": await user, "role": "Viewer", "scope": f"tenant:{stage.tenant}"}
-
-
-async def _by_id(row: Awaitable[Any], **more: Any) -> dict[str, Any]:
-    made = await row
-    return {"id": getattr(made, "id", made), **more}
-
-
-def _new(stage: Stage) -> dict[str, Any]:
-    return {"provider_id": stage.provider, "name": stage.fresh("new"), "tenant_id": stage.tenant}
-
-
-REQUESTS: dict[str, Callable[[Stage], Any]] = {
-    "approvals.approve": lambda s: _by_id(s._approval()),
-    "approvals.list": lambda s: {},
-    "approvals.refuse": lambda s: _by_id(s._approval()),
-    "audit.export": lambda s: {"operation": "tenants.create"},
-    "audit.get": lambda s: {"id": "system:1"},
-    "audit.heads": lambda s: {},
-    "audit.list": lambda s: {"limit": 5},
-    "audit.verify": lambda s: {},
-    "backups.create": lambda s: {"database_id": s.database},
-    "backups.delete": lambda s: _confirmed(s._backup(), lambda b: b.database_name),
-    "backups.get": lambda s: _by_id(s._backup()),
-    "backups.list": lambda s: {},
-    "backups.restore": lambda s: _by_id(s._backup(), name=s.fresh("restored")),
-    "backups.status": lambda s: _by_id(s._backup()),
-    "backups.verify": lambda s: _by_id(s._backup()),
-    "databases.adopt": lambda s: {**_new(s), "physical_name": "nowhere.sqlite3"},
-    "databases.configure": lambda s: {"id": s.database, "default": True},
-    "databases.create": _new,
-    "databases.delete": lambda s: _confirmed(s._database(), lambda d: d.name),
-    "databases.existing": lambda s: {"provider_id": s.provider},
-    "databases.get": lambda s: {"id": s.database},
-    "databases.list": lambda s: {},
-    "databases.optimize": lambda s: {"id": s.database},
-    "databases.schema": lambda s: {"id": s.database},
-    "databases.stats": lambda s: {"id": s.database},
-    "engines.list": lambda s: {},
-    "engines.start": lambda s: {"kind": "mongodb", "name": "No Such Name"},
-    "engines.stop": lambda s: {"name": "nobody"},
-    "filters.create": lambda s: {"page": "/backups", "name": s.fresh("filter"), "query": "status=failed"},
-    "filters.delete": lambda s: _by_id(s._filter()),
-    "filters.list": lambda s: {},
-    "grants.create": lambda s: _granted(s._user(), s),
-    "grants.list": lambda s: {},
-    "grants.revoke": lambda s: _by_id(s._grant()),
-    "jobs.cancel": lambda s: _by_id(s._job()),
-    "jobs.get": lambda s: _by_id(s._job()),
-    "jobs.list": lambda s: {},
-    "jobs.retry": lambda s: _by_id(s._job(cancelled=True)),
-    "preferences.show": lambda s: {},
-    "preferences.update": lambda s: {"theme": "dark"},
-    "providers.create": lambda s: {
-        "name": s.fresh("p"),
-        "kind": "sqlite",
-        "connection": {"path": str(s.folder)},
-    },
-    "providers.delete": lambda s: _confirmed(s._provider(), lambda p: p.name),
-    "providers.get": lambda s: {"id": s.provider},
-    "providers.list": lambda s: {},
-    "providers.test": lambda s: {"id": s.provider},
-    "providers.update": lambda s: {"id": s.provider, "name": s.fresh("files")},
-    "sessions.list": lambda s: {},
-    "sessions.revoke": lambda s: _by_id(s._session()),
-    "settings.list": lambda s: {},
-    "settings.update": lambda s: {"key": "two_person_rule", "value": "false", "confirm": "two_person_rule"},
-    "tenants.create": lambda s: {"name": s.fresh("tenant")},
-    "tenants.delete": lambda s: _confirmed(s._tenant(), lambda t: t.name),
-    "tenants.get": lambda s: {"id": s.tenant},
-    "tenants.list": lambda s: {},
-    "tenants.resume": lambda s: _by_id(s._suspended()),
-    "tenants.suspend": lambda s: _confirmed(s._tenant(), lambda t: t.name),
-    "tenants.update": lambda s: {"id": s.tenant, "title": s.fresh("Title")},
-    "tenants.usage": lambda s: {"id": s.tenant},
-    "tokens.create": lambda s: {"name": s.fresh("token")},
-    "tokens.list": lambda s: {},
-    "tokens.revoke": lambda s: _by_id(s._token()),
-    "users.create": lambda s: {"username": s.fresh("user"), "password": PASSWORD, "role": "Viewer"},
-    "users.disable": lambda s: _by_id(s._user()),
-    "users.list": lambda s: {},
-    "users.password": lambda s: {"password": PASSWORD},
-    "users.update": lambda s: _by_id(s._user(), username=s.fresh("renamed")),
-}
 
 
 @pytest.fixture(scope="module")
