@@ -34,7 +34,7 @@ def login() -> rx.Component:
                 None, "password", "Password", type="password", auto_complete="current-password", required=True
             ),
             button("Sign in", look="primary", type="submit"),
-            action="/api/auth/login",
+            action=Login.action,
             method="post",
             class_name="sc-form",
         ),

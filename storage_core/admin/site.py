@@ -208,7 +208,7 @@ class Site(Admin):
             form, status = form_class(data=before or {}), HTTPStatus.OK
         context = {
             "model_view": view, "form": form, "act": act, "row": row, "op": op, "head": head,
-            "confirm": view.title_of(row) if row is not None else "",
+            "confirm": view.title_of(row) if row is not None else "", "placed": any(f.errors for f in form),
         }  # fmt: skip
         return await self.templates.TemplateResponse(
             request, "sqladmin/form.html", context, status_code=status

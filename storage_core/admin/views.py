@@ -20,6 +20,12 @@ from .gate import Visit
 from .view import NAMED, Filter, View, values_of
 
 
+def _place(row: Provider, _field: str) -> str:
+    """Where an engine is, as far as it shows."""
+    at = row.endpoint
+    return at.path or (f"{at.host}:{at.port}" if at.port else at.host or "")
+
+
 class ProviderView(View, model=ProviderRow):
     """Engines. Where one is and who signs in shows only with the right to inspect it; the password never."""
 
@@ -32,15 +38,17 @@ class ProviderView(View, model=ProviderRow):
         Filter("status", "Status", values_of(ProviderStatus)),
     )
     column_list: ClassVar[Any] = (
-        "name", "kind", "endpoint.host", "endpoint.port", "endpoint.path", "status", "engine_version", "latency_ms",
-        "checked_at", "created_at",
+        "name", "kind", "endpoint", "status", "engine_version", "latency_ms", "checked_at",
     )  # fmt: skip
     column_details_list: ClassVar[Any] = (
         "id", "name", "kind", "endpoint.host", "endpoint.port", "endpoint.user", "endpoint.database", "endpoint.path",
         "endpoint.tls", "endpoint.replica_set", "status", "engine_version", "latency_ms", "checked_at", "problem",
         "proof_provider_id", "created_at", "updated_at",
     )  # fmt: skip
-    column_export_list: ClassVar[Any] = ("id", *column_list)
+    column_export_list: ClassVar[Any] = (
+        "id", "name", "kind", "endpoint.host", "endpoint.port", "endpoint.path", "status", "engine_version",
+        "latency_ms", "checked_at", "created_at",
+    )  # fmt: skip
     column_searchable_list: ClassVar[Any] = ("name", "kind")
     column_sortable_list: ClassVar[Any] = (
         "name", "kind", "status", "engine_version", "latency_ms", "checked_at", "created_at",
@@ -51,7 +59,8 @@ class ProviderView(View, model=ProviderRow):
         "endpoint.database": "database", "endpoint.tls": "TLS", "endpoint.replica_set": "replica set",
         "proof_provider_id": "proves backups on",
     }  # fmt: skip
-    column_formatters = column_formatters_detail = NAMED
+    column_formatters: ClassVar[Any] = {**NAMED, "endpoint": _place}
+    column_formatters_detail = NAMED
 
     def target(self, row: Provider) -> Target:
         return provider_target(row)

@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse, RedirectResponse, Response
 from ..bootstrap import Core
 from ..domain.errors import InvalidRequest, Malformed, StorageError, Unauthenticated
 from ..domain.identity import SESSION_ABSOLUTE
+from ..domain.onward import local_path
 from ..services.sign_in import SignedIn
 from .context import (
     Callers,
@@ -53,7 +54,11 @@ def router(core: Callable[[], Core], callers: Callers) -> APIRouter:
             signed = await _login(core(), request, data)
         except StorageError as error:
             if form:
-                return RedirectResponse(f"/login?error={error.code}", 303)
+                wanted = local_path(request.query_params.get("next"))
+                again = f"/login?error={error.code}"
+                return RedirectResponse(
+                    again if wanted == "/" else f"{again}&next={quote(wanted, safe='')}", 303
+                )
             raise
         return _signed_in(request, signed, await _onward(core(), request, signed) if form else None)
 
@@ -70,7 +75,7 @@ def router(core: Callable[[], Core], callers: Callers) -> APIRouter:
     )
     async def renew(request: Request) -> Response:
         form, data = await _fields(request, "password")
-        onward = _local(request.query_params.get("next"))
+        onward = local_path(request.query_params.get("next"))
         try:
             _guard(request, form=True)
             cookie = request.cookies.get(cookie_name(request), "")
@@ -152,8 +157,8 @@ async def _login(core: Core, request: Request, data: dict[str, str]) -> SignedIn
 
 async def _onward(core: Core, request: Request, signed: SignedIn) -> str:
     """The page that was asked for, else the one this user likes to begin with."""
-    wanted = _local(request.query_params.get("next"))
-    return wanted if wanted != "/" else _local(await core.preferences.start_page(signed.user.id))
+    wanted = local_path(request.query_params.get("next"))
+    return wanted if wanted != "/" else local_path(await core.preferences.start_page(signed.user.id))
 
 
 def _signed_in(request: Request, signed: SignedIn, onward: str | None) -> Response:
@@ -220,19 +225,6 @@ def _body(*names: str) -> dict[str, Any]:
     content = {"schema": schema, "example": {n: _TEXT[n][1] for n in names}}
     kinds = ("application/json", "application/x-www-form-urlencoded")
     return {"requestBody": {"required": True, "content": dict.fromkeys(kinds, content)}}
-
-
-def _local(path: str | None) -> str:
-    """Only a path of our own, never another site: browsers read `\\` as `/` and skip control characters."""
-    if (
-        not path
-        or not path.startswith("/")
-        or not path.isprintable()
-        or "\\" in path
-        or path.startswith("//")
-    ):
-        return "/"
-    return path
 
 
 def _told(path: str, code: str) -> str:

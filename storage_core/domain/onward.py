@@ -1,0 +1,8 @@
+"""Where somebody goes on to after signing in."""
+
+
+def local_path(path: str | None) -> str:
+    """Only a path of our own, never another site: browsers read `\\` as `/` and skip control characters."""
+    if not path or not path.startswith("/") or path.startswith("//") or "\\" in path:
+        return "/"
+    return path if path.isprintable() else "/"
