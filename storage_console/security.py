@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from storage_core.domain.sizes import MAX_QUERY, headers_too_large
+from storage_core.tenancy.middleware import TRUSTED_PROXY
 
 if TYPE_CHECKING:
     from storage_core.settings import Settings
@@ -90,7 +91,7 @@ def forwarded(scope: Scope, headers: dict[str, str], proxies: frozenset[str]) ->
     visitor = next((hop for hop in reversed(hops) if hop not in proxies), client[0])
     secure = headers.get("x-forwarded-proto", "").strip().lower() == "https"
     kind = "ws" if scope["type"] == "websocket" else "http"
-    return {**scope, "client": (visitor, 0), "scheme": f"{kind}s" if secure else kind}
+    return {**scope, "client": (visitor, 0), "scheme": f"{kind}s" if secure else kind, TRUSTED_PROXY: True}
 
 
 class Outer:

@@ -21,8 +21,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from .backing.archive import SealedArchive
 from .backing.artifacts import store_from_url
 from .backing.bus import OutboxBus
+from .backing.jwt import Issuer, JwtVerifier
 from .backing.notary import VaultNotary
-from .backing.outbound import Guard
+from .backing.outbound import Guard, GuardedWeb
 from .backing.passwords import Argon2Passwords
 from .backing.queue import DbosQueue, DbosWorker, jobs_engine, migrate_jobs
 from .backing.servers.servers import LocalServers
@@ -31,11 +32,12 @@ from .backing.witness import witness_from_url
 from .catalog.catalog import SqlCatalog, open_engine
 from .catalog.migrate import migrate as migrate_catalog
 from .catalog.migrate import newest_file, versions
-from .domain.errors import StorageError, Unavailable
+from .domain.errors import InvalidRequest, StorageError, Unavailable
 from .domain.heads import Head
 from .domain.outbound import Rules
 from .domain.provider import EngineKind
 from .ports.bus import Bus
+from .ports.verifier import TokenVerifier
 from .providers.directory import EngineDirectory
 from .providers.registry import builder
 from .services.approvals import Approvals
@@ -111,6 +113,7 @@ class Core:
     filters: Filters
     preferences: PersonalPreferences
     operations: Registry
+    verifier: TokenVerifier | None = None
 
     def correlation(self) -> str:
         return self.kernel.new_id()
@@ -214,6 +217,7 @@ class _Opening:
             time.monotonic,
             build_own=builder(options, Guard(_own_rules)),
         )
+        self._trusted_web = GuardedWeb(Guard(_configured_rules))
         listens = make_url(settings.catalog).get_backend_name() == "postgresql"
         seconds, news = (NET_SECONDS, self._catalog.news) if listens else (BUS_SECONDS, None)
         self._bus = OutboxBus(self._catalog.events, self._catalog.last_event, seconds, news)
@@ -221,6 +225,27 @@ class _Opening:
     async def _provider_rules(self) -> Rules:
         """Databases mostly live on private networks; on this machine only where the console serves it alone."""
         return Rules(private=True, loopback=self._settings.is_local)
+
+    def _verifier(self) -> TokenVerifier | None:
+        settings = self._settings
+        if settings.jwt_issuer is None:
+            return None
+        keys = settings.jwt_jwks
+        try:
+            if settings.jwt_jwks_file is not None:
+                keys = settings.jwt_jwks_file.read_text("utf-8")
+            issuer = Issuer(
+                settings.jwt_issuer,
+                settings.jwt_audience or "",
+                settings.jwt_tenant_claim,
+                settings.jwt_role_claim,
+                keys,
+            )
+            return JwtVerifier(issuer, self._trusted_web, utc_now)
+        except (OSError, ValueError) as error:
+            raise InvalidRequest(
+                f"STORAGE_JWT_JWKS: {error}.", hint="Give a JWKS with public keys."
+            ) from None
 
     async def __aenter__(self) -> Core:
         try:
@@ -255,7 +280,7 @@ class _Opening:
             home=settings.home,
         )
         await self._bus.start()
-        core = _core(settings, kernel, self._bus)
+        core = _core(settings, kernel, self._bus, self._verifier())
         if settings.admin_password is not None:
             await core.auth.ensure_admin(settings.admin_password.get_secret_value())
         return core
@@ -265,10 +290,16 @@ class _Opening:
 
     async def close(self) -> None:
         await self._bus.close()
+        await self._trusted_web.close()
         await self._engines.close()
         await self._queue.close()
         await self._catalog.close()
         await asyncio.to_thread(self._jobs.dispose)
+
+
+async def _configured_rules() -> Rules:
+    """Addresses that stand in the settings of whoever runs the console may be anywhere."""
+    return Rules(private=True, loopback=True)
 
 
 async def _own_rules() -> Rules:
@@ -276,7 +307,7 @@ async def _own_rules() -> Rules:
     return Rules(loopback=True)
 
 
-def _core(settings: Settings, kernel: Kernel, bus: Bus) -> Core:
+def _core(settings: Settings, kernel: Kernel, bus: Bus, verifier: TokenVerifier | None) -> Core:
     registry: dict[str, tuple[Operation, Callable[..., Awaitable[Any]]]] = {}
     databases = Databases(kernel)
     core = Core(
@@ -301,6 +332,7 @@ def _core(settings: Settings, kernel: Kernel, bus: Bus) -> Core:
         filters=Filters(kernel),
         preferences=PersonalPreferences(kernel),
         operations=registry,
+        verifier=verifier,
     )
     for name in Core.__dataclass_fields__:
         part = getattr(core, name)

@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
 from platformdirs import user_data_path
-from pydantic import Field, PrivateAttr, SecretStr, ValidationError, field_validator
+from pydantic import Field, PrivateAttr, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "STORAGE_"
@@ -55,6 +55,15 @@ class Settings(BaseSettings):
     """64 hexadecimal digits."""
     master_key_file: Path | None = None
     admin_password: SecretStr | None = None
+    jwt_issuer: str | None = None
+    """Who signs tokens of another identity provider that REST accepts: the `iss` claim."""
+    jwt_audience: str | None = None
+    """The `aud` claim such a token must have."""
+    jwt_jwks: str | None = None
+    """The issuer's public keys as JWKS; left out, they are fetched from the issuer."""
+    jwt_jwks_file: Path | None = None
+    jwt_tenant_claim: str = Field("tenant", min_length=1)
+    jwt_role_claim: str = Field("role", min_length=1)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     diagnostics: bool = False
 
@@ -97,6 +106,16 @@ class Settings(BaseSettings):
             raise ValueError("must begin with file://, s3:// or https://")
         return value
 
+    @model_validator(mode="after")
+    def _whole_issuer(self) -> Self:
+        if self.jwt_issuer is None and (self.jwt_audience or self.jwt_jwks or self.jwt_jwks_file):
+            raise ValueError("STORAGE_JWT_ISSUER is missing beside the other STORAGE_JWT settings")
+        if self.jwt_issuer is not None and not self.jwt_audience:
+            raise ValueError("STORAGE_JWT_ISSUER needs STORAGE_JWT_AUDIENCE")
+        if self.jwt_issuer is not None and urlsplit(self.jwt_issuer).scheme not in ("https", "http"):
+            raise ValueError("STORAGE_JWT_ISSUER must be an https address")
+        return self
+
     @classmethod
     def load(cls) -> Self:
         """Read the environment and ``settings.toml`` in the home; SettingsError names what is wrong."""
@@ -113,7 +132,8 @@ class Settings(BaseSettings):
         except ValidationError as error:
             first = error.errors()[0]
             name = ".".join(str(p) for p in first["loc"])
-            raise SettingsError(f"{PREFIX}{name.upper()}: {first['msg']}.") from None
+            message = str(first["msg"]).removeprefix("Value error, ")
+            raise SettingsError(f"{PREFIX}{name.upper()}: {message}." if name else f"{message}.") from None
         if not settings.home.is_absolute():
             settings = settings.model_copy(update={"home": settings.home.absolute()})
         settings._in_file = frozenset(values)

@@ -43,7 +43,7 @@ def create_app(core: Callable[[], Core], operations: tuple[Operation, ...]) -> F
     app.include_router(auth.router(core, callers))
     app.include_router(live.router(core, callers))
     errors.install(app)
-    app.add_middleware(TenancyMiddleware)
+    app.add_middleware(TenancyMiddleware, verifier=lambda: core().verifier)
     app.add_middleware(Edge, new_id=lambda: str(uuid.uuid4()), rates=rates)
     _describe(app)
     _docs(app)

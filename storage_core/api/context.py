@@ -7,9 +7,11 @@ from urllib.parse import urlsplit
 from starlette.requests import HTTPConnection
 
 from ..bootstrap import Core
+from ..domain.claims import Claims
 from ..domain.context import Context, Door
 from ..domain.errors import CrossSite, Unauthenticated
 from ..tenancy import optional_tenant
+from ..tenancy.middleware import CLAIMS
 from .rates import Rates
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -53,6 +55,9 @@ class Callers:
         if header is None:
             return None
         await self._rates.caller(header)
+        claims: Claims | None = getattr(connection.state, CLAIMS, None)
+        if claims is not None:
+            return await core.auth.by_claims(claims, address, correlation)
         scheme, _, value = header.partition(" ")
         ctx = (
             await core.auth.by_token(value.strip(), address, correlation)

@@ -108,6 +108,11 @@ class TenantRequired(Forbidden):
     default_hint = "Set a tenant: `with tenant_scope(…)`, the X-Tenant-ID header, or a token of one tenant."
 
 
+class TenantMismatch(Forbidden):
+    code, title = "tenant_mismatch", "The request names two tenants"
+    default_hint = "Leave X-Tenant-ID out, or send the tenant of your token."
+
+
 class NotFound(StorageError):
     code, title, status = "not_found", "Not found", 404
     default_hint = "Check the id; what lies outside your scope is not shown either."

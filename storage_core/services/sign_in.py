@@ -6,11 +6,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from ..domain.audit import Phase
+from ..domain.claims import Claims
 from ..domain.context import Actor, ActorKind, Context, Door, system_context
 from ..domain.errors import (
+    Forbidden,
     Gone,
     InvalidRequest,
     NotFound,
+    TenantRequired,
     Unauthenticated,
     VersionConflict,
     WrongPassword,
@@ -32,7 +35,7 @@ from ..domain.identity import (
 )
 from ..domain.page import Clause, Query, Test
 from ..domain.permission import Grant, Permission, Role, Scope, ScopeKind, Target, reach
-from ..domain.tenant import TenantStatus
+from ..domain.tenant import Tenant, TenantStatus
 from ..ports.catalog import UnitOfWork
 from ..tenancy import TenantScope
 from .backoff import Backoff
@@ -212,14 +215,41 @@ class SignIn(Service):
             expires_at=token.expires_at,
         )
 
+    async def by_claims(self, claims: Claims, address: str | None, correlation: str) -> Context:
+        """The caller behind a verified token of another issuer: the role it says, in the tenant it says, no further.
+
+        TenantRequired without a tenant, Forbidden without a role, NotFound for a tenant that is not there.
+        """
+        if claims.tenant is None:
+            raise TenantRequired("The token names no tenant.", hint="Put the tenant's name into the token.")
+        if claims.role is None:
+            raise Forbidden(
+                "The token names no role of this console.",
+                hint="Put Viewer, Operator or Admin into the token.",
+            )
+        async with self.kernel.catalog.read() as uow:
+            tenant = await _tenant_of(uow, claims.tenant)
+        if tenant is None:
+            raise NotFound(f"There is no tenant {claims.tenant!r}.")
+        who = digest(f"{claims.issuer}\x00{claims.subject}")[:32]
+        return Context(
+            Actor(f"jwt:{who}", claims.subject[:80], ActorKind.TOKEN),
+            (Grant(claims.role, Scope(ScopeKind.TENANT, tenant.id)),),
+            correlation,
+            Door.REST,
+            tenant.id,
+            address=address,
+            expires_at=claims.expires_at,
+        )
+
     async def in_tenant(self, ctx: Context, scope: TenantScope | None) -> Context:
         """Narrow a caller to the tenant the edge named, by id or name; NotFound outside the caller's scope."""
         if scope is None:
             return ctx
         async with self.kernel.catalog.read() as uow:
-            tenant = await uow.tenants.get(scope.tenant) or await uow.tenants.one(name=scope.tenant)
+            tenant = await _tenant_of(uow, scope.tenant)
         missing = NotFound(f"There is no tenant {scope.tenant!r}.", field="X-Tenant-ID")
-        if tenant is None or tenant.status is TenantStatus.DELETED:
+        if tenant is None:
             raise missing
         if ctx.tenant_id not in (None, tenant.id):
             raise missing
@@ -342,6 +372,12 @@ async def end_sessions(uow: UnitOfWork, user_id: str, now: datetime, but: str | 
         if session.id != but:
             await uow.sessions.save(replace(session, revoked_at=now))
             await uow.publish("sessions", "ended", session.id, None)
+
+
+async def _tenant_of(uow: UnitOfWork, named: str) -> Tenant | None:
+    """The tenant with this id or name; none when it is deleted."""
+    tenant = await uow.tenants.get(named) or await uow.tenants.one(name=named)
+    return None if tenant is None or tenant.status is TenantStatus.DELETED else tenant
 
 
 def checked_username(username: str) -> str:

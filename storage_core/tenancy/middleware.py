@@ -1,12 +1,14 @@
-"""The edge: from a request's headers to the tenant in force, as pure ASGI."""
+"""The edge: from a request's headers and token to the tenant in force, as pure ASGI."""
 
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import nullcontext
 from typing import Any
 
-from ..domain.errors import InvalidRequest
+from ..domain.claims import Claims
+from ..domain.errors import InvalidRequest, StorageError, TenantMismatch, Unauthenticated
 from ..domain.naming import NAME, NAME_RULE
+from ..ports.verifier import TokenVerifier
 from . import tenant_scope
 
 Scope = MutableMapping[str, Any]
@@ -16,30 +18,62 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 TENANT_HEADER = b"x-tenant-id"
 NAMESPACE_HEADER = b"x-namespace"
+#: In a scope's state: what a verified token says.
+CLAIMS = "claims"
+#: In a scope: set by the outermost layer where a trusted proxy handed the request on.
+TRUSTED_PROXY = "storage.trusted_proxy"
 
 
 class TenancyMiddleware:
     """Sets the tenant for the length of one request.
 
-    The headers only narrow: whoever authorises later must find the tenant inside the caller's grants. A tenant may
-    be given by id or by name; a header sent twice, or a namespace without a tenant, is refused.
+    A token of the configured issuer is verified here, and its tenant is the authority: headers must say the same, or
+    come from a trusted proxy. Without one the headers only narrow: whoever authorises later must find the tenant
+    inside the caller's grants. A tenant may be given by id or by name; a header sent twice, or a namespace without
+    any tenant, is refused. `verifier` is asked late, and answers none where no issuer is configured.
     """
 
-    def __init__(self, app: App) -> None:
-        self.app = app
+    def __init__(self, app: App, verifier: Callable[[], TokenVerifier | None] = lambda: None) -> None:
+        self.app, self.verifier = app, verifier
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in {"http", "websocket"}:
             return await self.app(scope, receive, send)
         try:
-            tenant = _single(scope, TENANT_HEADER, "X-Tenant-ID")
-            namespace = _single(scope, NAMESPACE_HEADER, "X-Namespace")
-            if namespace is not None and tenant is None:
-                raise InvalidRequest("X-Namespace needs X-Tenant-ID.", field="X-Namespace")
-        except InvalidRequest as error:
+            claims = await self._claims(scope)
+            tenant, namespace = _tenant(scope, claims)
+        except StorageError as error:
             return await _refuse(scope, send, error)
+        scope["state"] = {**scope.get("state", {}), CLAIMS: claims}
         with tenant_scope(tenant, namespace) if tenant is not None else nullcontext():
             await self.app(scope, receive, send)
+
+    async def _claims(self, scope: Scope) -> Claims | None:
+        """What the request's token says; none when it carries no such token, or nobody here knows an issuer."""
+        verifier = self.verifier()
+        given = [v.decode("latin-1") for k, v in scope["headers"] if k == b"authorization"]
+        if verifier is None or not given:
+            return None
+        scheme, _, token = given[0].partition(" ")
+        token = token.strip()
+        if scheme.lower() != "bearer" or token.count(".") != 2:
+            return None
+        if len(given) > 1:
+            raise Unauthenticated("There is more than one Authorization header.")
+        return await verifier.verify(token)
+
+
+def _tenant(scope: Scope, claims: Claims | None) -> tuple[str | None, str | None]:
+    """The tenant and the namespace in force."""
+    said = _single(scope, TENANT_HEADER, "X-Tenant-ID")
+    namespace = _single(scope, NAMESPACE_HEADER, "X-Namespace")
+    sure = None if claims is None else claims.tenant
+    if sure is not None and said not in (None, sure) and not scope.get(TRUSTED_PROXY, False):
+        raise TenantMismatch("X-Tenant-ID names another tenant than the token.", field="X-Tenant-ID")
+    tenant = said or sure
+    if namespace is not None and tenant is None:
+        raise InvalidRequest("X-Namespace needs X-Tenant-ID.", field="X-Namespace")
+    return tenant, namespace
 
 
 def _single(scope: Scope, name: bytes, shown: str) -> str | None:
@@ -54,7 +88,7 @@ def _single(scope: Scope, name: bytes, shown: str) -> str | None:
     return text
 
 
-async def _refuse(scope: Scope, send: Send, error: InvalidRequest) -> None:
+async def _refuse(scope: Scope, send: Send, error: StorageError) -> None:
     if scope["type"] == "websocket":
         await send({"type": "websocket.close", "code": 1008})
         return
@@ -71,5 +105,7 @@ async def _refuse(scope: Scope, send: Send, error: InvalidRequest) -> None:
         }
     ).encode()
     headers = [(b"content-type", b"application/problem+json"), (b"content-length", str(len(body)).encode())]
+    if error.status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
     await send({"type": "http.response.start", "status": error.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -108,8 +108,8 @@ class Doors:
 
 
 @asynccontextmanager
-async def doors_at(home: Path) -> AsyncIterator[Doors]:
-    settings = Settings(home=home)
+async def doors_at(home: Path, **more: Any) -> AsyncIterator[Doors]:
+    settings = Settings(home=home, **more)
     await migrate(settings)
     clock = Clock()
     async with open_core(settings) as core:
