@@ -273,7 +273,7 @@ class _Opening:
             queue=self._queue,
             passwords=Argon2Passwords(),
             notary=VaultNotary(self._catalog, vault, utc_now),
-            witness=witness_from_url(settings.audit_heads, settings.home, utc_now),
+            witness=witness_from_url(settings.audit_heads, settings.home, utc_now, self._trusted_web),
             now=utc_now,
             new_id=new_id,
             new_token=new_token,

@@ -15,10 +15,10 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
-from ..domain.errors import StoreFailure, Unreachable
+from ..domain.errors import StorageError, StoreFailure, Unreachable
+from ..ports.outbound import Web
 from ..ports.witness import Witness
 
-HOOK_SECONDS = 20
 _HINT = "Check that the place of the audit's heads (STORAGE_AUDIT_HEADS_URL) can be read and written."
 
 
@@ -36,14 +36,14 @@ def public_key(pem: bytes) -> bytes | None:
     return key.public_bytes(Encoding.Raw, PublicFormat.Raw) if isinstance(key, Ed25519PublicKey) else None
 
 
-def witness_from_url(url: str, home: Path, now: Callable[[], datetime]) -> Witness:
+def witness_from_url(url: str, home: Path, now: Callable[[], datetime], web: Web) -> Witness:
     """The witness of an address: ``file://``, ``s3://``, or a web hook, whose lines are kept in the home as well."""
     parts = urlsplit(url)
     match parts.scheme:
         case "file":
             return FileWitness(Path(unquote(parts.path)))
         case "http" | "https":
-            return HookWitness(url, FileWitness(home / "audit" / "heads.jsonl"))
+            return HookWitness(url, FileWitness(home / "audit" / "heads.jsonl"), web)
         case _:
             return ObjectWitness(url, now)
 
@@ -201,8 +201,8 @@ class ObjectWitness:
 class HookWitness:
     """Posts each line to a web hook, and keeps what it can read again in a place of its own."""
 
-    def __init__(self, url: str, kept: Witness) -> None:
-        self._url, self._kept = url, kept
+    def __init__(self, url: str, kept: Witness, web: Web) -> None:
+        self._url, self._kept, self._web = url, kept, web
 
     @property
     def place(self) -> str:
@@ -226,17 +226,12 @@ class HookWitness:
 
     async def _post(self, line: bytes) -> None:
         """Redirects are not followed: the address that was set is the one that is told."""
-        import httpx  # here: most processes never post
-
         headers = {"Content-Type": "application/json"}
         try:
-            async with httpx.AsyncClient(timeout=HOOK_SECONDS, follow_redirects=False) as http:
-                answer = await http.post(self._url, content=line, headers=headers)
-        except httpx.HTTPError as error:
+            status, _ = await self._web.send("POST", self._url, body=line, headers=headers)
+        except StorageError as error:
             raise Unreachable(
-                f"The web hook for the audit's heads cannot be reached: {type(error).__name__}.", hint=_HINT
+                f"The web hook for the audit's heads cannot be reached: {error.detail}", hint=_HINT
             ) from error
-        if not answer.is_success:
-            raise Unreachable(
-                f"The web hook for the audit's heads answered {answer.status_code}.", hint=_HINT
-            )
+        if not 200 <= status < 300:
+            raise Unreachable(f"The web hook for the audit's heads answered {status}.", hint=_HINT)

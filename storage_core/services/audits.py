@@ -7,7 +7,7 @@ from pydantic import Field
 
 from ..domain.audit import AuditEntry, ChainCheck, Verification
 from ..domain.context import Context
-from ..domain.errors import NotFound, StorageError
+from ..domain.errors import StorageError
 from ..domain.heads import Exported
 from ..domain.page import Clause, Page, Query, Reach, Test, clause
 from ..domain.permission import MATRIX, Permission, Rule, ScopeKind, Target, reach
@@ -15,7 +15,7 @@ from ..ports.catalog import UnitOfWork
 from .audit_export import AuditFile, ExportFormat
 from .download import Download
 from .heads import Anchors, anchors, exported
-from .kernel import Service
+from .kernel import Service, missing
 from .operation import Effect, operation
 from .request import ById, ListRequest, Request
 from .targets import a_list, everything
@@ -114,7 +114,7 @@ async def _entry(uow: UnitOfWork, id: str) -> AuditEntry:
     known = number.isascii() and number.isdigit() and len(number) < 19
     entry = await uow.audit.get(chain, int(number)) if known and "\x00" not in chain else None
     if entry is None:
-        raise NotFound(f"There is no audit entry {id!r}.", field="id")
+        raise missing("audit", id)
     return entry
 
 

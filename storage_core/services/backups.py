@@ -9,14 +9,14 @@ from pydantic import Field
 from ..domain.backup import RESTORABLE, SETTLED, Backup, BackupStatus, standing
 from ..domain.context import Context
 from ..domain.database import Database
-from ..domain.errors import Conflict, NotFound, StorageError, revive
+from ..domain.errors import Conflict, StorageError, revive
 from ..domain.job import Job, Progress
 from ..domain.page import Clause, Page, Test
 from ..domain.permission import Permission
 from ..ports.catalog import UnitOfWork
 from .databases import Databases, NewDatabase
 from .handle import JobHandle
-from .kernel import Kernel, Service, found
+from .kernel import Kernel, Service, found, missing
 from .operation import Accepted, Effect, durable, operation
 from .pipeline import Pipeline
 from .request import ById, Confirmed, ListRequest, Request
@@ -227,7 +227,7 @@ class Backups(Service):
     async def _kept(self, uow: UnitOfWork, id: str) -> Backup:
         row = await found(uow.backups.get(id), "backup", id)
         if row.deleted_at is not None:
-            raise NotFound(f"There is no backup {id!r}.", field="id")
+            raise missing("backup", id)
         return row
 
     async def _restorable(self, uow: UnitOfWork, id: str) -> Backup:

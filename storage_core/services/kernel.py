@@ -109,7 +109,7 @@ async def found(row: Awaitable[T | None], kind: str, id: str) -> T:
     """The row, or NotFound in words."""
     value = await row
     if value is None:
-        raise NotFound(f"There is no {kind} {id!r}.", field="id")
+        raise missing(kind, id)
     return value
 
 
@@ -123,6 +123,11 @@ async def every(rows: Repository[T], where: tuple[Clause, ...]) -> AsyncIterator
         cursor = page.next
         if cursor is None:
             return
+
+
+def missing(kind: str, id: str) -> NotFound:
+    """What is not there, and what is not for the caller: one answer, so that nobody learns which."""
+    return NotFound(f"There is no {kind} {id!r}.", field="id")
 
 
 async def raced(work: Callable[[], Awaitable[T]]) -> T:

@@ -24,7 +24,6 @@ from ..domain.errors import (
     ConfirmationRequired,
     Forbidden,
     Internal,
-    NotFound,
     SignInAgain,
     StorageError,
     Unavailable,
@@ -35,7 +34,7 @@ from ..domain.permission import MATRIX, Permission, Rule, Target, Verdict, decid
 from ..ports.catalog import UnitOfWork
 from ..telemetry import correlation, diagnostics
 from .handle import JobHandle
-from .kernel import Kernel, Service, active_tenant, options_in
+from .kernel import Kernel, Service, active_tenant, missing, options_in
 from .request import Request
 from .second_person import second_person
 from .targets import LIST, TargetOf
@@ -314,12 +313,12 @@ def authorise(op: Operation, ctx: Context, target: Target, request: Request, now
                 raise Forbidden(f"{op.name} needs the permission {permission}.")
         return Verdict.ALLOWED
     if ctx.tenant_id is not None and target.tenant_id not in (None, ctx.tenant_id):
-        raise NotFound(f"There is no {target.kind} {target.id or target.name!r}.")
+        raise missing(target.kind, target.id or target.name)
     verdicts = [decide(permission, target, ctx.grants, ctx.actor.id) for permission in permissions]
     if Verdict.INVISIBLE in verdicts:
         if target.id is None:
             raise Forbidden(f"{op.name} needs a role that covers this scope.")
-        raise NotFound(f"There is no {target.kind} {target.id!r}.")
+        raise missing(target.kind, target.id)
     for permission, verdict in zip(permissions, verdicts, strict=True):
         if verdict is Verdict.FORBIDDEN:
             raise Forbidden(f"{op.name} needs the permission {permission}.")
