@@ -34,7 +34,7 @@ from .catalog.migrate import migrate as migrate_catalog
 from .catalog.migrate import newest_file, versions
 from .domain.errors import InvalidRequest, StorageError, Unavailable
 from .domain.heads import Head
-from .domain.outbound import Rules
+from .domain.outbound import Rules, networks
 from .domain.provider import EngineKind
 from .ports.bus import Bus
 from .ports.verifier import TokenVerifier
@@ -50,7 +50,7 @@ from .services.engines import PrivateEngines
 from .services.grants import Grants
 from .services.heads import HeadExport
 from .services.jobs import Jobs
-from .services.kernel import Kernel, Service
+from .services.kernel import Kernel, Service, options_in
 from .services.monitor import Monitor
 from .services.operation import Operation, operations_of
 from .services.preferences import Filters, PersonalPreferences
@@ -223,8 +223,14 @@ class _Opening:
         self._bus = OutboxBus(self._catalog.events, self._catalog.last_event, seconds, news)
 
     async def _provider_rules(self) -> Rules:
-        """Databases mostly live on private networks; on this machine only where the console serves it alone."""
-        return Rules(private=True, loopback=self._settings.is_local)
+        """What the options say; this machine's own servers also where the console serves this machine alone."""
+        async with self._catalog.read() as uow:
+            options = await options_in(uow)
+        return Rules(
+            options.outbound_private,
+            options.outbound_loopback or self._settings.is_local,
+            networks(options.outbound_networks, "outbound_networks"),
+        )
 
     def _verifier(self) -> TokenVerifier | None:
         settings = self._settings

@@ -11,6 +11,8 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.responses import HTMLResponse
 
 from ..bootstrap import Core
+from ..domain.option import Options
+from ..services.kernel import options_in
 from ..services.operation import Operation
 from ..tenancy.middleware import TenancyMiddleware
 from ..wire import route
@@ -18,7 +20,7 @@ from . import auth, errors, live
 from .context import Callers
 from .derive import add
 from .edge import Edge
-from .rates import RateLimits, Rates
+from .rates import Rates
 
 TITLE = "Storage Console"
 
@@ -33,7 +35,12 @@ def create_app(core: Callable[[], Core], operations: tuple[Operation, ...]) -> F
         openapi_url="/api/openapi.json",
         separate_input_output_schemas=False,
     )
-    rates = Rates(_rate_limits)
+
+    async def options() -> Options:
+        async with core().kernel.catalog.read() as uow:
+            return await options_in(uow)
+
+    rates = Rates(options)
     app.state.callers = callers = Callers(core, rates)  # for what is mounted beside
     router = APIRouter()
     # Fixed paths first: GET /tenants/{id} would take /tenants/list for a tenant.
@@ -48,10 +55,6 @@ def create_app(core: Callable[[], Core], operations: tuple[Operation, ...]) -> F
     _describe(app)
     _docs(app)
     return app
-
-
-async def _rate_limits() -> RateLimits:
-    return RateLimits()
 
 
 def _describe(app: FastAPI) -> None:

@@ -1,11 +1,13 @@
 """Options: what can be set while the console runs, as data. The catalog keeps what differs from the defaults."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 from .errors import InvalidRequest
+from .outbound import networks
 
 MAX_TEXT = 2000
 
@@ -29,8 +31,15 @@ class StoredOption:
     updated_at: datetime
 
 
-def _option(default: Any, text: str, *, low: int = 0, high: int = 2**31 - 1) -> Any:
-    return field(default=default, metadata={"text": text, "low": low, "high": high})
+def _option(
+    default: Any, text: str, *, low: int = 0, high: int = 2**31 - 1, check: Callable[[str], object] = str
+) -> Any:
+    """`check` raises InvalidRequest for a text that is none."""
+    return field(default=default, metadata={"text": text, "low": low, "high": high, "check": check})
+
+
+def _networks(text: str) -> object:
+    return networks(text, "value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +50,18 @@ class Options:
         False,
         "Dangerous operations marked so need a second person's approval, bound to exactly what was asked.",
     )
+    outbound_private: bool = _option(
+        True, "Providers may be on private networks (10.0.0.0/8, fc00::/7 and their like)."
+    )
+    outbound_loopback: bool = _option(
+        False, "Providers may be on the console's own machine, also where others than its own people use it."
+    )
+    outbound_networks: str = _option(
+        "", "Further networks that may be connected to, separated by commas (10.1.0.0/16).", check=_networks
+    )
+    rate_caller: int = _option(12_000, "Requests a minute of one token or session; 0 is no limit.")
+    rate_address: int = _option(18_000, "Requests a minute of one address; 0 is no limit.")
+    rate_sign_in: int = _option(300, "Sign-ins a minute of one address; 0 is no limit.")
 
 
 _KINDS = {bool: OptionKind.BOOLEAN, int: OptionKind.NUMBER, str: OptionKind.TEXT}
@@ -89,6 +110,7 @@ def read(key: str, text: str) -> bool | int | str:
         case OptionKind.TEXT:
             if len(text) > MAX_TEXT or not (text.isprintable() or text == ""):
                 raise InvalidRequest(f"{key} is at most {MAX_TEXT} printable characters.", field="value")
+            limits["check"](text)
             return text
 
 

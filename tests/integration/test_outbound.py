@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
+from storage_core.domain.errors import InvalidRequest
 from storage_core.domain.permission import Role
 from storage_core.settings import Settings
-from tests.integration.doors import Doors
+from tests.integration.doors import Doors, doors_at
 
 REFUSED = (
     *("127.1", "0x7f.1", "2130706433", "0177.0.0.1", "169.254.169.254", "64:ff9b::7f00:1", "2002:7f00:1::"),
@@ -54,3 +55,32 @@ def test_servers_of_this_machine_are_for_a_console_of_this_machine(
     tmp_path: Path, settings: dict[str, str], local: bool
 ) -> None:
     assert Settings(home=tmp_path, **settings).is_local == local  # type: ignore[arg-type]
+
+
+async def test_the_options_say_where_providers_may_be(tmp_path: Path) -> None:
+    connection = {"host": "127.0.0.1", "port": 1, "user": "u", "password": "never sent anywhere"}
+    lan = {**connection, "host": "10.0.0.7"}
+    async with doors_at(tmp_path / "home", public_url="https://console.example") as doors:
+
+        async def code_of(connection: dict[str, Any]) -> str:
+            steps = await doors.call("providers.test", kind="postgresql", connection=connection)
+            return str(next(step.code for step in steps if step.code))
+
+        async def setting(key: str, value: str) -> None:
+            await doors.call("settings.update", key=key, value=value, confirm=key)
+
+        assert await code_of(connection) == "address_refused", (
+            "a console of many people does not reach its own machine"
+        )
+        await setting("outbound_loopback", "true")
+        assert await code_of(connection) == "engine_unreachable"
+        await setting("outbound_loopback", "false")
+        await setting("outbound_networks", "127.0.0.1/32")
+        assert await code_of(connection) == "engine_unreachable"
+        await setting("outbound_private", "false")
+        assert await code_of(lan) == "address_refused"
+        await setting("outbound_networks", "0.0.0.0/0, ::/0")
+        assert await code_of({**connection, "host": "169.254.169.254"}) == "address_refused"
+        for wrong in ("10.0.0.1/8", "everything"):
+            with pytest.raises(InvalidRequest):
+                await setting("outbound_networks", wrong)
