@@ -14,8 +14,9 @@ from ..domain.audit import Phase
 from ..domain.context import ActorKind, Context, Door
 from ..domain.errors import CrossSite, Forbidden, InvalidRequest, StorageError, Unauthenticated
 from ..domain.permission import MATRIX, Permission, Rule, Target
+from ..services.auditing import write_audit
 from ..services.kernel import Service
-from ..services.operation import Effect, Operation, operation, operations_of, write_audit
+from ..services.operation import Effect, Operation, operation, operations_of
 from ..services.request import Request as OperationRequest
 from ..services.targets import LIST, TargetOf
 from ..sheets import Format

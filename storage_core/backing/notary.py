@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from ..domain.errors import NameTaken
 from ..domain.secret import Binding, Secret
 from ..ports.catalog import Catalog
+from ..ports.recording import recording
 from ..ports.vault import Vault
 
 OWNER = "audit"
@@ -72,9 +73,12 @@ class VaultNotary:
         """A fresh key; the one that another process made meanwhile counts."""
         key, now = os.urandom(32), self._now()
         envelope = await self._vault.seal(key, key_binding(name))
+        recorder = recording.set(None)  # whatever runs now did not ask for this
         try:
             async with self._catalog.write() as uow:
                 await uow.secrets.add(Secret(key_place(name), None, OWNER, envelope, now, now))
         except NameTaken:
             return await self._opened(name) or key
+        finally:
+            recording.reset(recorder)
         return key

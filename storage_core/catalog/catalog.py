@@ -38,8 +38,9 @@ _KEYS: Any = KeyRow.__table__  # type: ignore[attr-defined]
 EVENTS_KEPT = timedelta(hours=24)
 #: PostgreSQL's codes for a transaction that must be begun again: serialization failure, deadlock.
 _AGAIN = frozenset({"40001", "40P01"})
-#: Classes of codes that say the server is not there for us: connection, resources, shutdown, sign-in, no database.
-_AWAY = ("08", "53", "57P", "28", "3D")
+#: Classes of codes that say the server is not there for us: connection, resources, shutdown, sign-in,
+#: no database; and one that may only be read.
+_AWAY = ("08", "25006", "53", "57P", "28", "3D")
 
 
 def open_engine(url: str) -> AsyncEngine:
@@ -97,6 +98,7 @@ class SqlCatalog:
             unit = Unit(connection, self._now, self._hand_over)
             yield unit
             await unit.flush_news()
+        unit.record()
         if not self._shared:
             # Row first, then the job under the same id: the reconciler repeats this after a crash in between.
             for job_id in unit.enqueued:

@@ -16,17 +16,25 @@ T = TypeVar("T")
 
 #: Told about each change: topic, verb, id, tenant.
 Announce = Callable[[str, str, str, str | None], Awaitable[None]]
+#: Told what a row was and is: noun, id, before, after.
+Note = Callable[[str, str, Any, Any], None]
 
 
 class Rows(Generic[T]):
     """The repository of one table in one unit of work. Remembers the version of each row it read."""
 
     def __init__(
-        self, connection: AsyncConnection, mapper: Mapper[T], listing: Listing, announce: Announce | None
+        self,
+        connection: AsyncConnection,
+        mapper: Mapper[T],
+        listing: Listing,
+        announce: Announce | None,
+        note: Note,
     ) -> None:
         self._connection, self._mapper, self._listing, self._announce = connection, mapper, listing, announce
-        self._table = mapper.table
+        self._table, self._note = mapper.table, note
         self._versions: dict[str, int] = {}
+        self._known: dict[str, T] = {}
 
     async def add(self, row: T) -> None:
         values = self._mapper.row(row)
@@ -37,7 +45,7 @@ class Rows(Generic[T]):
         except IntegrityError as error:
             raise self._translated(error, values) from None
         self._versions[values["id"]] = 1
-        await self._tell("added", values)
+        await self._tell("added", values, None, row)
 
     async def get(self, id: str) -> T | None:
         return await self.one(id=id)
@@ -74,7 +82,7 @@ class Rows(Generic[T]):
         if changed != 1:
             raise VersionConflict(f"{self._table.name}: the row was changed by somebody else.")
         self._versions[id] = version + 1
-        await self._tell("changed", values)
+        await self._tell("changed", values, self._known[id], row)
 
     async def remove(self, id: str) -> None:
         found = await self.get(id)
@@ -86,7 +94,7 @@ class Rows(Generic[T]):
         except IntegrityError:
             raise InUse(f"{self._table.name}: other rows still refer to it.") from None
         del self._versions[id]
-        await self._tell("removed", self._mapper.row(found))
+        await self._tell("removed", self._mapper.row(found), found, None)
 
     async def find(self, query: Query) -> Page[T]:
         rows, count = self._listing.page(query)
@@ -97,10 +105,14 @@ class Rows(Generic[T]):
         return Page(tuple(self._read(r) for r in shown), more, total)
 
     def _read(self, row: Any) -> T:
-        self._versions[row["id"]] = row["row_version"]
-        return self._mapper.value(row)
+        value = self._mapper.value(row)
+        self._versions[row["id"]], self._known[row["id"]] = row["row_version"], value
+        return value
 
-    async def _tell(self, verb: str, values: dict[str, Any]) -> None:
+    async def _tell(self, verb: str, values: dict[str, Any], before: T | None, after: T | None) -> None:
+        self._note(self._table.name, values["id"], before, after)
+        if after is not None:
+            self._known[values["id"]] = after
         if self._announce is not None:
             # A tenant's own row belongs to that tenant, like the rows that name it.
             owner = values.get(self._listing.reach.get("tenants", "tenant_id"))

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from sqlalchemy import and_, func, insert, select, text, true
@@ -20,6 +21,7 @@ from ..domain.provider import Provider
 from ..domain.secret import Secret, WrappedKey
 from ..domain.tenant import Tenant
 from ..ports.catalog import AuditLog, Repository
+from ..ports.recording import recording
 from . import tables
 from .audit import AuditRows
 from .mapping import Mapper
@@ -115,12 +117,24 @@ class Unit:
         self._connection, self._now, self._enqueue = connection, now, enqueue
         self._news: list[tuple[str, str, str, str | None]] = []
         self.enqueued: list[str] = []
+        self._changes: list[tuple[str, str, Any, Any]] = []
         for noun, (mapper, listing) in _NOUNS.items():
-            setattr(self, noun, Rows(connection, mapper, listing, None if noun in _SILENT else self.publish))
+            told = None if noun in _SILENT else self.publish
+            setattr(self, noun, Rows(connection, mapper, listing, told, partial(self._note, noun)))
         self.audit: AuditLog = AuditRows(connection)
 
     async def publish(self, topic: str, verb: str, id: str, tenant_id: str | None) -> None:
         self._news.append((topic, verb, id, tenant_id))
+
+    def _note(self, noun: str, _table: str, id: str, before: Any, after: Any) -> None:
+        self._changes.append((noun, id, before, after))
+
+    def record(self) -> None:
+        """Tell the running operation's recording what was committed."""
+        recorded = recording.get()
+        if recorded is not None:
+            for change in self._changes:
+                recorded.note(*change)
 
     async def enqueue(self, job: Job) -> None:
         await self._enqueue(self._connection, job.id)

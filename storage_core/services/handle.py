@@ -10,6 +10,7 @@ from ..domain.errors import Internal, StorageError, revive
 from ..domain.job import Job, LogLine, Progress
 from ..ports.backup import OnProgress
 from ..ports.queue import Steps
+from ..ports.recording import Recording
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +24,8 @@ class JobHandle:
         self.job, self._steps, self._now = job, steps, now
         self.state = job.progress
         self.lines: tuple[LogLine, ...] = job.log
+        #: What the work has changed, for the entry that ends it.
+        self.recorded = Recording()
         self.changed = False
 
     @property

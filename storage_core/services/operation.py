@@ -5,7 +5,6 @@ its outcome audited. A durable operation answers a ticket; a worker does the wor
 """
 
 import functools
-import hashlib
 import inspect
 import logging
 import time
@@ -17,10 +16,9 @@ from typing import Any, TypeVar, cast, get_type_hints
 
 from pydantic import SecretBytes, SecretStr, TypeAdapter
 
-from ..domain.audit import SYSTEM_CHAIN, AuditEntry, Phase
+from ..domain.audit import Phase
 from ..domain.context import ActorKind, Context
 from ..domain.errors import (
-    AuditUnavailable,
     ConfirmationRequired,
     Forbidden,
     Internal,
@@ -32,7 +30,9 @@ from ..domain.identity import freshly_signed_in
 from ..domain.job import Job, JobOrder, Ticket
 from ..domain.permission import MATRIX, Permission, Rule, Target, Verdict, decide
 from ..ports.catalog import UnitOfWork
+from ..ports.recording import Recording, recording
 from ..telemetry import correlation, diagnostics
+from .auditing import write_audit
 from .handle import JobHandle
 from .kernel import Kernel, Service, active_tenant, missing, options_in
 from .request import Request
@@ -207,6 +207,8 @@ async def _guarded(
     op: Operation, kernel: Kernel, ctx: Context, request: Request, run: Callable[[], Awaitable[A]]
 ) -> A:
     token = correlation.set(ctx.correlation_id)
+    recorded = Recording()
+    recorder = recording.set(recorded)
     started = time.perf_counter()
     result = "ok"
     try:
@@ -220,11 +222,11 @@ async def _guarded(
             if audited:
                 known = isinstance(error, StorageError)
                 code, detail = (error.code, error.detail) if known else (Internal.code, type(error).__name__)
-                await write_audit(kernel, op, ctx, target, request, Phase.OUTCOME, code, detail)
+                await write_audit(kernel, op, ctx, target, request, Phase.OUTCOME, code, detail, recorded)
             raise
         if audited or op.sensitive:
             phase = Phase.OUTCOME if audited else Phase.READ
-            await write_audit(kernel, op, ctx, target, request, phase, "ok")
+            await write_audit(kernel, op, ctx, target, request, phase, "ok", recorded=recorded)
         return answer
     except StorageError as error:
         result = error.code
@@ -239,6 +241,7 @@ async def _guarded(
         diagnostics.debug(
             "%s by %s through %s: %s in %.1f ms", op.name, ctx.actor.name, ctx.door, result, took
         )
+        recording.reset(recorder)
         correlation.reset(token)
 
 
@@ -342,70 +345,6 @@ def _check_confirmed(op: Operation, target: Target, request: Request) -> None:
             field="confirm",
             hint=f"Repeat the name as `confirm` (CLI: --confirm {target.name!r}).",
         )
-
-
-async def write_audit(
-    kernel: Kernel,
-    op: Operation,
-    ctx: Context,
-    target: Target,
-    request: Request,
-    phase: Phase,
-    result: str,
-    detail: str = "",
-) -> None:
-    """Append to the target's chain; AuditUnavailable refuses the operation when that cannot be done."""
-    digest = hashlib.sha256(request.model_dump_json().encode()).hexdigest()
-    entry = audit_entry(kernel, op.name, ctx, target, digest, phase, result, detail)
-    try:
-        async with kernel.catalog.write() as uow:
-            await uow.audit.append(entry)
-    except Unavailable as error:
-        raise AuditUnavailable("The audit log cannot be written.", hint=error.hint) from error
-
-
-def audit_entry(
-    kernel: Kernel,
-    operation: str,
-    ctx: Context,
-    target: Target,
-    digest: str,
-    phase: Phase,
-    result: str,
-    detail: str = "",
-) -> AuditEntry:
-    """An entry of the target's chain, not yet linked; `digest` is the request's hash."""
-    tenant_id = target.tenant_id if target.tenant_id != LIST else ctx.tenant_id
-    return AuditEntry(
-        chain=tenant_id or SYSTEM_CHAIN,
-        sequence=0,
-        at=kernel.now(),
-        phase=phase,
-        operation=operation,
-        actor_id=ctx.actor.id[:80],
-        actor_name=_shown(ctx.actor.name, 80),
-        role=highest_role(ctx),
-        door=ctx.door,
-        correlation_id=_shown(ctx.correlation_id, 64),
-        result=result,
-        target_kind=target.kind,
-        target_id=_shown(target.id or "", 64),
-        target_name=_shown(target.name, 200),
-        tenant_id=tenant_id,
-        address=None if ctx.address is None else _shown(ctx.address, 64),
-        reason=ctx.reason,
-        detail=_shown(detail, 2000),
-        digest=digest,
-    )
-
-
-def _shown(text: str, limit: int) -> str:
-    """Text from outside, as every catalog can keep it: no NUL, no lone surrogate, not longer than its column."""
-    return text[:limit].replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
-
-
-def highest_role(ctx: Context) -> str:
-    return max((g.role for g in ctx.grants), key=lambda r: r.rank).value if ctx.grants else ""
 
 
 def _signature(method: Callable[..., Any]) -> tuple[type[Request], Any]:

@@ -9,17 +9,19 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from ..domain.audit import AuditEntry, Phase
+from ..domain.audit import AuditEntry, Change, Phase
 from ..domain.context import Context, Door, system_context
 from ..domain.errors import Cancelled, Internal, Interrupted, StorageError
 from ..domain.job import ENDED, Job, JobError, JobOrder, JobStatus
 from ..domain.permission import Target
 from ..ports.catalog import UnitOfWork
 from ..ports.queue import Steps
+from ..ports.recording import recording
 from ..telemetry import correlation
+from .auditing import audit_entry, changed
 from .handle import JobHandle
 from .kernel import Kernel, insisted
-from .operation import Operation, audit_entry, read_order
+from .operation import Operation, read_order
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +70,7 @@ class JobRunner:
         known = self._registry().get(job.operation)
         if order is None or known is None or known[0].work is None:
             return Interrupted(f"This version cannot run {job.operation}, or the job's order is gone."), None
-        token = correlation.set(job.id)
+        token, recorder = correlation.set(job.id), recording.set(handle.recorded)
         try:
             ctx, request = read_order(known[0], order)
             correlation.set(ctx.correlation_id)
@@ -80,6 +82,7 @@ class JobRunner:
             log.exception("job %s (%s)", job.id, job.operation)
             return Internal(f"{job.operation} failed unexpectedly ({type(error).__name__})."), None
         finally:
+            recording.reset(recorder)
             correlation.reset(token)
 
     async def _begin(self, job_id: str) -> Job | None:
@@ -140,13 +143,15 @@ class JobRunner:
         """Settle a job, its operation's rows and its audit in one transaction; nothing for one that has ended."""
 
         async def write() -> None:
+            # Before the transaction: the keys of the log may have to be read for it.
+            changes = () if handle is None else await changed(self.kernel.notary, handle.recorded)
             async with self.kernel.catalog.write() as uow:
                 job = await uow.jobs.get(job_id)
                 if job is None or job.status in ENDED:
                     return
                 job = self._ended(job, status, handle, error, result)
                 await uow.jobs.save(job)
-                await self._settle(uow, job, error)
+                await self._settle(uow, job, error, changes)
 
         await insisted(write)
 
@@ -166,15 +171,19 @@ class JobRunner:
             result=result if isinstance(result, dict) else None,
         )
 
-    async def _settle(self, uow: UnitOfWork, job: Job, error: StorageError | None) -> None:
+    async def _settle(
+        self, uow: UnitOfWork, job: Job, error: StorageError | None, changes: tuple[Change, ...]
+    ) -> None:
         known = self._registry().get(job.operation)
         if error is not None and known is not None and known[0].settle is not None:
             await known[0].settle(known[1].__self__, uow, job, error)
         order = await uow.orders.get(job.id)
         if order is not None:
-            await uow.audit.append(self._entry(job, order, error))
+            await uow.audit.append(self._entry(job, order, error, changes))
 
-    def _entry(self, job: Job, order: JobOrder, error: StorageError | None) -> AuditEntry:
+    def _entry(
+        self, job: Job, order: JobOrder, error: StorageError | None, changes: tuple[Change, ...]
+    ) -> AuditEntry:
         return audit_entry(
             self.kernel,
             job.operation,
@@ -184,6 +193,7 @@ class JobRunner:
             Phase.OUTCOME,
             "ok" if error is None else error.code,
             "" if error is None else error.detail,
+            changes,
         )
 
 

@@ -38,9 +38,10 @@ from ..domain.permission import Grant, Permission, Role, Scope, ScopeKind, Targe
 from ..domain.tenant import Tenant, TenantStatus
 from ..ports.catalog import UnitOfWork
 from ..tenancy import TenantScope
+from .auditing import write_audit
 from .backoff import Backoff
 from .kernel import Kernel, Service, active_tenant, every, raced
-from .operation import Effect, Operation, write_audit
+from .operation import Effect, Operation
 from .request import Request
 from .targets import everything
 

@@ -1,0 +1,306 @@
+"""The audit log through the doors: what entries say, who reads which, how it leaves the house, and no log no deed."""
+
+import csv
+import io
+import json
+import resource
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from storage_core import audit_verify
+from storage_core.backing.witness import FileWitness
+from storage_core.bootstrap import migrate, open_core
+from storage_core.domain.audit import AuditEntry, Phase
+from storage_core.domain.errors import AuditUnavailable, Forbidden, NotFound
+from storage_core.domain.permission import Role
+from storage_core.settings import Settings
+from tests.integration.doors import PASSWORD, Doors, doors_at
+
+CANARY = "canary-5f1d0c"
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """No file of this process may grow: what a full disk does, without filling one."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+async def entries(doors: Doors, **wanted: Any) -> list[AuditEntry]:
+    return list((await doors.call("audit.list", limit=500, sort="at", **wanted)).items)
+
+
+def fields(entry: AuditEntry) -> dict[str, tuple[str | None, str | None]]:
+    return {c.field: (c.before, c.after) for c in entry.changes}
+
+
+# what entries say
+
+
+async def test_an_intent_says_what_was_asked_and_an_outcome_what_changed(doors: Doors) -> None:
+    tenant = await doors.tenant("acme")
+    await doors.call("tenants.update", id=tenant.id, title="Acme & Söhne")
+    intent, outcome = await entries(doors, operation="tenants.update")
+    assert fields(intent) == {"id": (None, tenant.id), "title": (None, "Acme & Söhne")}
+    assert fields(outcome) == {"tenants.title": ("acme", "Acme & Söhne")}
+    assert (await doors.call("audit.verify")).ok
+
+
+async def test_what_was_refused_says_what_was_asked(doors: Doors) -> None:
+    viewer = await doors.context(Role.VIEWER)
+    with pytest.raises(Forbidden):
+        await doors.call("tenants.create", viewer, name="mine")
+    [refused] = await entries(doors, phase="refused")
+    assert fields(refused) == {"name": (None, "mine")}
+
+
+async def test_a_secret_is_a_keyed_hash_and_nowhere_else(doors: Doors) -> None:
+    for n in range(2):
+        await doors.call("users.create", username=f"ann-{n}", password=CANARY + PASSWORD, role="Viewer")
+    await doors.call("users.create", username="bob", password=PASSWORD + CANARY, role="Viewer")
+    intents = await entries(doors, operation="users.create", phase="intent")
+    shown = [fields(e)["password"][1] or "" for e in intents]
+    assert all(text.startswith("hmac:") and len(text) == 69 for text in shown)
+    assert (
+        shown[0] == shown[1] != shown[2]
+    )  # equal for equal secrets, and keyed: no hash of the bare password
+    home = doors.core.settings.home
+    held = [p.name for p in home.rglob("*") if p.is_file() and CANARY.encode() in p.read_bytes()]
+    assert held == []
+
+
+async def test_two_homes_hash_the_same_secret_differently(doors: Doors, tmp_path: Path) -> None:
+    value = b"1234"
+    async with doors_at(tmp_path / "other") as other:
+        here = await doors.core.kernel.notary.fingerprint(value)
+        assert here != await other.core.kernel.notary.fingerprint(value)
+
+
+async def test_awkward_values_are_kept_as_well_as_can_be(doors: Doors) -> None:
+    title = 'ü \u2028 💾 " \\ \x7f'
+    await doors.call("tenants.create", name="acme", title=title)
+    await doors.call("providers.test", kind="sqlite", connection={"path": "/" + "x" * 3000})
+    [intent, _] = await entries(doors, operation="tenants.create")
+    assert fields(intent)["title"] == (None, title)
+    [long, *_] = await entries(doors, operation="providers.test")
+    assert len(fields(long)["connection.path"][1] or "") == 400
+    assert (await doors.call("audit.verify")).ok
+
+
+# no log, no deed
+
+
+async def test_an_operation_is_refused_while_the_log_cannot_be_written(doors: Doors) -> None:
+    await doors.tenant("acme")
+    with full_disk(), pytest.raises(AuditUnavailable):
+        await doors.call("tenants.create", name="globex")
+    assert [t.name for t in (await doors.call("tenants.list")).items] == ["acme"]
+    await doors.tenant("globex")  # and as soon as there is room again, it works
+    assert (await doors.call("audit.verify")).ok
+
+
+# filters
+
+
+async def test_every_filter_narrows_and_can_be_turned_around(doors: Doors) -> None:
+    tenant = await doors.tenant("acme")
+    async with doors.rest(Role.ADMIN) as http:
+        await http.put(f"/api/storage/tenants/{tenant.id}/update", json={"title": "New"})
+    everything = await entries(doors)
+    [some] = [e for e in everything if e.operation == "tenants.update" and e.phase is Phase.OUTCOME]
+    for name in ("operation", "actor_id", "actor_name", "role", "target_kind", "target_id", "target_name",
+                 "tenant_id", "result", "address", "correlation_id", "door", "phase", "chain"):  # fmt: skip
+        value = getattr(some, name)
+        fitting = {e.id for e in await entries(doors, **{name: value})}
+        assert fitting == {e.id for e in everything if getattr(e, name) == value}, name
+        others = {e.id for e in await entries(doors, **{name: f"!{value}"})}
+        assert others == {e.id for e in everything} - fitting, name
+
+
+async def test_a_time_range_has_its_first_moment_and_not_its_last(doors: Doors) -> None:
+    for name in ("a", "b", "c"):
+        await doors.tenant(name)
+    all_of_them = await entries(doors)
+    first, last = all_of_them[1].at, all_of_them[4].at
+    found = await entries(doors, since=first.isoformat(), until=last.isoformat())
+    assert [e.id for e in found] == [e.id for e in all_of_them[1:4]]
+    naive = (first + timedelta()).replace(tzinfo=None).isoformat()
+    assert (await entries(doors, since=naive))[0].id == all_of_them[1].id
+
+
+async def test_an_entry_has_an_address_of_its_own(doors: Doors) -> None:
+    tenant = await doors.tenant("acme")
+    await doors.call("tenants.update", id=tenant.id, title="New")
+    [_, outcome] = await entries(doors, operation="tenants.update")
+    async with doors.rest() as http:
+        answer = (await http.get(f"/api/storage/audit/{tenant.id}:{outcome.sequence}")).json()
+    assert answer["hash"] == outcome.hash
+    for wrong in (
+        "system:0",
+        "system:99999",
+        "nobody:1",
+        "system:x",
+        "system:" + "9" * 30,
+        "sys\u0000tem:1",
+        "::1",
+    ):
+        with pytest.raises(NotFound):
+            await doors.call("audit.get", id=wrong)
+
+
+# who reads which
+
+
+async def test_an_admin_of_one_tenant_reads_exports_and_verifies_that_tenants_log(doors: Doors) -> None:
+    mine, other = await doors.tenant("acme"), await doors.tenant("globex")
+    for tenant in (mine, other):
+        await doors.call("tenants.update", id=tenant.id, title="New")
+    admin = await doors.context(Role.ADMIN, f"tenant:{mine.id}")
+    seen = (await doors.call("audit.list", admin)).items
+    assert {e.tenant_id for e in seen} == {mine.id}
+    checked = await doors.call("audit.verify", admin)
+    assert (checked.ok, checked.entries) == (True, len(seen))
+    text = await _text(await doors.call("audit.export", admin))
+    assert other.id not in text
+    assert len(text.splitlines()) == len(seen) + 2
+    with pytest.raises(NotFound):
+        await doors.call("audit.get", admin, id=f"{other.id}:1")
+    assert (await doors.call("audit.get", admin, id=f"{mine.id}:1")).chain == mine.id
+
+
+async def test_an_operator_reads_and_exports_what_they_did_themselves(doors: Doors) -> None:
+    await doors.tenant("acme")
+    operator = await doors.context(Role.OPERATOR)
+    assert operator is not None
+    with pytest.raises(Forbidden):
+        await doors.call("tenants.create", operator, name="mine")
+    seen = (await doors.call("audit.list", operator)).items
+    assert [e.actor_id for e in seen] == [operator.actor.id]
+    assert (await doors.call("audit.get", operator, id=seen[0].id)).id == seen[0].id
+    with pytest.raises(Forbidden):
+        await doors.call("audit.get", operator, id="system:1")
+    lines = (await _text(await doors.call("audit.export", operator))).splitlines()
+    assert [json.loads(line)["actor_id"] for line in lines[1:-1]] == [operator.actor.id] * 2
+    assert json.loads(lines[0])["heads"] == []
+    with pytest.raises(Forbidden):
+        await doors.call("audit.list", await doors.context(Role.VIEWER))
+
+
+async def _text(file: Any) -> str:
+    return b"".join([piece async for piece in file.pieces]).decode()
+
+
+# out of the house
+
+
+async def test_rest_streams_the_export_which_verifies(doors: Doors, tmp_path: Path) -> None:
+    for n in range(4):
+        await doors.tenant(f"t{n}")
+    await doors.core.heads.export()
+    async with doors.rest() as http:
+        answer = await http.get("/api/storage/audit/export")
+    assert answer.headers["content-disposition"] == 'attachment; filename="audit.jsonl"'
+    file = tmp_path / "audit.jsonl"
+    file.write_bytes(answer.content)
+    folder = doors.core.settings.home / "audit"
+    key = (await doors.call("audit.heads")).public_key
+    pem = tmp_path / "key.pem"
+    pem.write_text(key)
+    report = audit_verify.verify(file, folder / "heads.jsonl", audit_verify.signature_check(str(pem)))
+    assert (report.complete, report.signed) == (True, True)
+    assert report.heads > 0
+
+
+async def test_the_table_holds_no_formula(doors: Doors) -> None:
+    await doors.call("tenants.create", name="acme", title="=1+1")
+    await doors.call("tenants.create", name="globex", title="x")
+    file = await doors.call("audit.export", format="csv", target_kind="tenant")
+    rows = list(csv.DictReader(io.StringIO(await _text(file))))
+    assert [row["operation"] for row in rows] == ["tenants.create"] * 4
+    assert all(not cell.startswith(("=", "+", "@")) for row in rows for cell in row.values())
+
+
+async def test_an_export_is_an_entry_itself(doors: Doors) -> None:
+    await _text(await doors.call("audit.export"))
+    [entry] = await entries(doors, operation="audit.export")
+    assert entry.phase is Phase.READ
+
+
+# heads
+
+
+@asynccontextmanager
+async def closing(home: Path) -> AsyncIterator[Any]:
+    settings = Settings(home=home)
+    await migrate(settings)
+    async with open_core(settings) as core:
+        yield core
+
+
+async def test_a_process_without_a_worker_exports_what_it_wrote_when_it_ends(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    heads = home / "audit" / "heads.jsonl"
+    async with doors_at(home) as doors:
+        await doors.tenant("acme")
+        assert not heads.exists()
+    [line] = heads.read_text().splitlines()
+    assert json.loads(line)["heads"][0]["sequence"] == 2
+    async with doors_at(home) as doors:
+        await doors.call("tenants.list")
+        found = await doors.call("audit.verify")
+    assert (found.anchors, found.problem) == (1, "")
+    assert len(heads.read_text().splitlines()) == 1  # nothing new, nothing said
+
+
+async def test_a_lost_place_is_an_alert_and_the_log_goes_on(
+    doors: Doors, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = doors.core.settings.home / "audit"
+    await doors.tenant("acme")
+    await doors.core.heads.export()
+    assert (await doors.call("audit.heads")).problem == ""
+    (place / "heads.jsonl").rename(place / "gone")
+    (place / "heads.jsonl").mkdir()
+    before = await doors.core.kernel.catalog.last_event()
+    await doors.tenant("globex")
+    await doors.core.heads.export()
+    assert "heads" in caplog.text
+    events = await doors.core.kernel.catalog.events(before, 100)
+    assert [e.verb for e in events if e.topic == "audit"] == ["unexported"]
+    assert "cannot be used" in (await doors.call("audit.heads")).problem
+    assert "cannot be used" in (await doors.call("audit.verify")).problem
+    (place / "heads.jsonl").rmdir()
+    (place / "gone").rename(place / "heads.jsonl")
+    await doors.core.heads.export()
+    assert (await doors.call("audit.heads")).problem == ""
+    events = await doors.core.kernel.catalog.events(before, 100)
+    assert [e.verb for e in events if e.topic == "audit"] == ["unexported", "exported"]
+
+
+async def test_heads_that_nobody_exports_are_a_problem_after_a_while(doors: Doors) -> None:
+    await doors.tenant("acme")
+    assert (await doors.call("audit.heads")).problem == ""
+    doors.clock.ahead = timedelta(hours=1)
+    assert "not exported" in (await doors.call("audit.heads")).problem
+
+
+async def test_lines_of_somebody_else_are_a_problem_and_prove_nothing(doors: Doors) -> None:
+    await doors.tenant("acme")
+    await doors.core.heads.export()
+    path = doors.core.settings.home / "audit" / "heads.jsonl"
+    line = json.loads(path.read_bytes())
+    line["heads"] = [{"chain": "system", "sequence": 99, "hash": "0" * 64}]
+    await FileWitness(path).append(
+        json.dumps(line, sort_keys=True, separators=(",", ":")).encode() + b"\n", whole=False
+    )
+    assert (await doors.call("audit.verify")).ok
+    assert "1 lines" in (await doors.call("audit.heads")).problem
