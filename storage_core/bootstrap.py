@@ -27,16 +27,18 @@ from .backing.outbound import Guard, GuardedWeb
 from .backing.passwords import Argon2Passwords
 from .backing.queue import DbosQueue, DbosWorker, jobs_engine, migrate_jobs
 from .backing.servers.servers import LocalServers
-from .backing.vault import EnvelopeVault, read_master_key
+from .backing.vault import EnvelopeVault, MasterRing, fingerprint, master_keys, read_recovery
 from .backing.witness import witness_from_url
 from .catalog.catalog import SqlCatalog, open_engine
 from .catalog.migrate import migrate as migrate_catalog
 from .catalog.migrate import newest_file, versions
-from .domain.errors import InvalidRequest, StorageError, Unavailable
+from .domain.errors import InvalidRequest, StorageError, Unavailable, WrongKey
 from .domain.heads import Head
 from .domain.outbound import Rules, networks
 from .domain.provider import EngineKind
+from .domain.secret import OPENING
 from .ports.bus import Bus
+from .ports.vault import MasterKeys
 from .ports.verifier import TokenVerifier
 from .providers.directory import EngineDirectory
 from .providers.registry import builder
@@ -57,6 +59,7 @@ from .services.preferences import Filters, PersonalPreferences
 from .services.providers import Providers
 from .services.reconcile import Reconciler
 from .services.runner import JobRunner
+from .services.secrets import Secrets
 from .services.sessions import Sessions
 from .services.sign_in import SignIn
 from .services.tenants import Tenants
@@ -109,6 +112,7 @@ class Core:
     audit: Audits
     configuration: Configuration
     heads: HeadExport
+    secrets: Secrets
     engines: PrivateEngines
     filters: Filters
     preferences: PersonalPreferences
@@ -262,16 +266,15 @@ class _Opening:
 
     async def _open(self) -> Core:
         settings = self._settings
-        given = settings.master_key.get_secret_value() if settings.master_key else None
-        first = await self._catalog.keys.primary(None) is None
-        master = await asyncio.to_thread(
-            read_master_key, given, settings.master_key_file, settings.home, first=first
-        )
-        vault = EnvelopeVault(master, self._catalog.keys, utc_now, new_id)
+        source = _master_keys(settings)
+        masters = MasterRing(source, self._catalog.keys, utc_now)
+        vault = EnvelopeVault(masters, self._catalog.keys, utc_now, new_id)
         await vault.unlock()
         kernel = Kernel(
             catalog=self._catalog,
             vault=vault,
+            rewrapping=vault,
+            masters=masters,
             engines=self._engines,
             servers=LocalServers(settings.home),
             artifacts=store_from_url(settings.artifacts),
@@ -313,6 +316,37 @@ async def _own_rules() -> Rules:
     return Rules(loopback=True)
 
 
+def _master_keys(settings: Settings) -> MasterKeys:
+    return master_keys(
+        settings.home,
+        settings.master_key_source,
+        _shown(settings.master_key),
+        settings.master_key_file,
+        _shown(settings.master_key_previous),
+    )
+
+
+async def unlock(settings: Settings, recovery: str, passphrase: str) -> str:
+    """Put a recovered master key where this home keeps it; answers where. WrongKey unless it is this catalog's."""
+    prepare_home(settings)
+    key = await asyncio.to_thread(read_recovery, recovery, passphrase)
+    opening = _Opening(settings)
+    try:
+        known = await opening._catalog.keys.by_id(fingerprint(key))
+    finally:
+        await opening.close()
+    if known is None or known.state not in OPENING:
+        raise WrongKey(
+            "The recovery key is not of the master key that this catalog is sealed with.",
+            hint="Use the one that was exported last; check STORAGE_HOME and STORAGE_CATALOG_URL.",
+        )
+    return await asyncio.to_thread(_master_keys(settings).restore, key)
+
+
+def _shown(secret: SecretStr | None) -> str | None:
+    return None if secret is None else secret.get_secret_value()
+
+
 def _core(settings: Settings, kernel: Kernel, bus: Bus, verifier: TokenVerifier | None) -> Core:
     registry: dict[str, tuple[Operation, Callable[..., Awaitable[Any]]]] = {}
     databases = Databases(kernel)
@@ -334,6 +368,7 @@ def _core(settings: Settings, kernel: Kernel, bus: Bus, verifier: TokenVerifier 
         audit=Audits(kernel),
         configuration=Configuration(kernel, _started(settings)),
         heads=HeadExport(kernel),
+        secrets=Secrets(kernel),
         engines=PrivateEngines(kernel),
         filters=Filters(kernel),
         preferences=PersonalPreferences(kernel),

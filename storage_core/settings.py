@@ -54,6 +54,10 @@ class Settings(BaseSettings):
     master_key: SecretStr | None = None
     """64 hexadecimal digits."""
     master_key_file: Path | None = None
+    master_key_source: Literal["auto", "environment", "file", "keyring"] = "auto"
+    """Where the master key is: auto takes the environment's if it is there, else a file; or the system keyring."""
+    master_key_previous: SecretStr | None = None
+    """The key in use before, while the one in its place is being rotated in; 64 hexadecimal digits."""
     admin_password: SecretStr | None = None
     jwt_issuer: str | None = None
     """Who signs tokens of another identity provider that REST accepts: the `iss` claim."""
@@ -69,7 +73,7 @@ class Settings(BaseSettings):
 
     _in_file: frozenset[str] = PrivateAttr(default=frozenset())
 
-    @field_validator("master_key")
+    @field_validator("master_key", "master_key_previous")
     @classmethod
     def _hex(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None:
@@ -114,6 +118,18 @@ class Settings(BaseSettings):
             raise ValueError("STORAGE_JWT_ISSUER needs STORAGE_JWT_AUDIENCE")
         if self.jwt_issuer is not None and urlsplit(self.jwt_issuer).scheme not in ("https", "http"):
             raise ValueError("STORAGE_JWT_ISSUER must be an https address")
+        return self
+
+    @model_validator(mode="after")
+    def _one_master_key(self) -> Self:
+        if self.master_key_source == "environment" and self.master_key is None:
+            raise ValueError("STORAGE_MASTER_KEY_SOURCE is environment, and STORAGE_MASTER_KEY is not set")
+        if self.master_key_source in ("file", "keyring") and self.master_key is not None:
+            raise ValueError(
+                f"STORAGE_MASTER_KEY is set, and STORAGE_MASTER_KEY_SOURCE is {self.master_key_source}"
+            )
+        if self.master_key_source == "keyring" and self.master_key_file is not None:
+            raise ValueError("STORAGE_MASTER_KEY_FILE is set, and STORAGE_MASTER_KEY_SOURCE is keyring")
         return self
 
     @classmethod

@@ -10,7 +10,7 @@ from ..bootstrap import Core
 from ..domain.context import Context
 from ..domain.errors import Conflict, NameTaken
 from ..domain.idempotency import Remembered
-from ..domain.secret import Binding
+from ..services.kernel import raced
 from ..services.operation import Operation
 from ..wire import from_json, to_json
 
@@ -27,21 +27,24 @@ async def replayed(
     place = "\x00".join((ctx.actor.id, ctx.actor.name, ctx.tenant_id or "", op.name, key))
     id = hashlib.sha256(place.encode()).hexdigest()
     catalog, vault = core.kernel.catalog, core.kernel.vault
-    binding = Binding(None, "remembered", id, "body")
     row = Remembered(id, digest, core.kernel.now())
     before = await _claim(core, row)
     if before is not None:
         _check(before, digest)
-        return from_json(op, json.loads(await vault.open(before.body, binding)))
+        return from_json(op, json.loads(await vault.open(before.body, before.binding)))
     try:
         answer = await run()
     except BaseException:
         async with catalog.write() as uow:
             await uow.remembered.remove(id)
         raise
-    body = await vault.seal(json.dumps(to_json(op, answer)).encode(), binding)
-    async with catalog.write() as uow:
-        await uow.remembered.save(replace(row, status=200, body=body))
+
+    async def remember() -> None:
+        body = await vault.seal(json.dumps(to_json(op, answer)).encode(), row.binding)
+        async with catalog.write() as uow:
+            await uow.remembered.save(replace(row, status=200, body=body))
+
+    await raced(remember)
     return answer
 
 

@@ -11,7 +11,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from ..domain.errors import NameTaken
+from ..domain.errors import NameTaken, VersionConflict
 from ..domain.secret import Binding, Secret
 from ..ports.catalog import Catalog
 from ..ports.recording import recording
@@ -22,7 +22,7 @@ SIGNING, HASHING = "signing", "hashing"
 
 
 def key_place(name: str) -> str:
-    return f"{OWNER}/{name}"
+    return f"{name}/key"
 
 
 def key_binding(name: str) -> Binding:
@@ -76,9 +76,13 @@ class VaultNotary:
         recorder = recording.set(None)  # whatever runs now did not ask for this
         try:
             async with self._catalog.write() as uow:
-                await uow.secrets.add(Secret(key_place(name), None, OWNER, envelope, now, now))
+                await uow.secrets.add(
+                    Secret(key_place(name), None, name, envelope, now, now, collection=OWNER)
+                )
         except NameTaken:
             return await self._opened(name) or key
+        except VersionConflict:
+            return await self._made(name)  # the system's key was rotated meanwhile
         finally:
             recording.reset(recorder)
         return key

@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -22,18 +21,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from ..domain.errors import InvalidRequest, Unavailable, VersionConflict
 from ..domain.event import Event
-from ..domain.secret import KeyState, TenantKey
 from ..ports.catalog import UnitOfWork
 from ..ports.queue import Queue
-from ..ports.vault import KeyStore
+from .envelopes import SqlEnvelopes
+from .keys import SqlKeys, hold
 from .mapping import Mapper
-from .tables import EventRow, KeyRow
+from .tables import EventRow
 from .unit import CHANNEL, Unit
 
 log = logging.getLogger(__name__)
 
 _EVENTS: Any = EventRow.__table__  # type: ignore[attr-defined]
-_KEYS: Any = KeyRow.__table__  # type: ignore[attr-defined]
 
 EVENTS_KEPT = timedelta(hours=24)
 #: PostgreSQL's codes for a transaction that must be begun again: serialization failure, deadlock.
@@ -89,7 +87,8 @@ class SqlCatalog:
     ) -> None:
         self.engine, self._queue, self._now, self._shared = engine, queue, now, shared
         self._postgresql = engine.dialect.name == "postgresql"
-        self.keys: KeyStore = SqlKeys(self)
+        self.keys = SqlKeys(self._begin, now)
+        self.envelopes = SqlEnvelopes(self._begin, hold)
         self._event = Mapper(Event, _EVENTS)
 
     @asynccontextmanager
@@ -199,36 +198,3 @@ def _unavailable(error: BaseException) -> Unavailable:
         f"The catalog cannot be used: {type(error).__name__}.",
         hint="Check STORAGE_CATALOG_URL and free disk space.",
     )
-
-
-class SqlKeys:
-    """Wrapped tenant keys in the catalog."""
-
-    def __init__(self, catalog: SqlCatalog) -> None:
-        self._catalog = catalog
-        self._mapper = Mapper(TenantKey, _KEYS)
-
-    async def primary(self, tenant_id: str | None) -> TenantKey | None:
-        return await self._one(
-            _KEYS.c.owner == (tenant_id or "system"), _KEYS.c.state == KeyState.PRIMARY.value
-        )
-
-    async def by_id(self, key_id: str) -> TenantKey | None:
-        return await self._one(_KEYS.c.id == key_id)
-
-    async def add(self, key: TenantKey) -> TenantKey:
-        try:
-            async with self._catalog._begin(readonly=False) as connection:
-                row = self._mapper.row(replace(key))
-                await connection.execute(_KEYS.insert().values(**row, owner=key.tenant_id or "system"))
-        except IntegrityError:
-            existing = await self.primary(key.tenant_id)
-            if existing is None:
-                raise
-            return existing
-        return key
-
-    async def _one(self, *tests: Any) -> TenantKey | None:
-        async with self._catalog._begin(readonly=True) as connection:
-            row = (await connection.execute(select(_KEYS).where(*tests))).mappings().first()
-        return None if row is None else self._mapper.value(row)

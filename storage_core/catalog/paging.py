@@ -101,7 +101,9 @@ class Listing:
 
     def _ordered(self, name: str) -> ColumnElement[Any]:
         column = self.table.c[name]
-        return func.coalesce(column, self._empty(name), type_=column.type) if column.nullable else column
+        # What is computed does not say whether it may be NULL.
+        may_miss = getattr(column, "nullable", True)
+        return func.coalesce(column, self._empty(name), type_=column.type) if may_miss else column
 
     def _empty(self, name: str) -> Any:
         kind = self.table.c[name].type

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ..domain.errors import Conflict, InUse, NameTaken, VersionConflict
 from ..domain.page import Page, Query, Value
+from .keys import hold
 from .mapping import Mapper
 from .paging import Listing
 
@@ -124,3 +125,20 @@ class Rows(Generic[T]):
             return Conflict(f"{self._table.name}: what the row refers to does not exist any more.")
         name = values.get("name") or values.get("username") or values["id"]
         return NameTaken(f"{self._table.name[:-1]} {name!r} exists already.", field="name")
+
+
+class SealedRows(Rows[T]):
+    """Rows that hold an envelope: their key is in use until the commit, or they are not written."""
+
+    async def add(self, row: T) -> None:
+        await self._hold(row)
+        await super().add(row)
+
+    async def save(self, row: T) -> None:
+        await self._hold(row)
+        await super().save(row)
+
+    async def _hold(self, row: T) -> None:
+        key_id = self._mapper.row(row)["key_id"]
+        if key_id:
+            await hold(self._connection, key_id)

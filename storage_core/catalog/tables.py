@@ -168,7 +168,9 @@ class SecretRow(Versioned, table=True):
     tenant_id: str | None = Field(default=None, max_length=64, index=True)
     owner_id: str = Field(max_length=64, index=True)
     envelope: str = _text(nullable=False)
+    key_id: str = Field(max_length=64, index=True)
     version: int
+    collection: str = Field(max_length=32)
     created_at: datetime = _time(nullable=False)
     updated_at: datetime = _time(nullable=False)
 
@@ -178,6 +180,7 @@ class DataKeyRow(Versioned, table=True):
     id: str = _key()
     tenant_id: str | None = Field(default=None, max_length=64, index=True)
     wrapped: str = _text(nullable=False)
+    key_id: str = Field(max_length=64, index=True)
     created_at: datetime = _time(nullable=False)
 
 
@@ -255,6 +258,7 @@ class RememberedRow(Versioned, table=True):
     digest: str = Field(max_length=64)
     status: int
     body: str = _text(nullable=False)
+    key_id: str = Field(max_length=64, index=True)
     created_at: datetime = _time(nullable=False, index=True)
 
 
@@ -371,11 +375,12 @@ class KeyRow(SQLModel, table=True):
     )
     id: str = _key()
     owner: str = Field(max_length=64)
-    """The tenant's id, or ``system``: a column without NULL, so that the constraint holds for it, too."""
-    tenant_id: str | None = Field(default=None, max_length=64)
+    """The tenant's id, ``system`` or ``master``: without NULL, so that the constraint holds for all of them."""
     wrapped: str = _text(nullable=False)
     state: str = Field(max_length=16)
+    version: int
     created_at: datetime = _time(nullable=False)
+    updated_at: datetime = _time(nullable=False)
 
 
 class EventRow(SQLModel, table=True):

@@ -18,15 +18,16 @@ from ..domain.option import StoredOption
 from ..domain.page import Value
 from ..domain.preference import Preferences, SavedFilter
 from ..domain.provider import Provider
-from ..domain.secret import Secret, WrappedKey
+from ..domain.secret import Secret, SecretInfo, WrappedKey
 from ..domain.tenant import Tenant
 from ..ports.catalog import AuditLog, Repository
 from ..ports.recording import recording
-from . import tables
+from . import inventory, tables
 from .audit import AuditRows
+from .envelopes import PLACES
 from .mapping import Mapper
 from .paging import Listing
-from .repository import Rows
+from .repository import Rows, SealedRows
 
 _SCOPED = {"tenants": "tenant_id", "providers": "provider_id"}
 
@@ -44,6 +45,7 @@ _NOUNS = {
     "backups": _entry(Backup, tables.BackupRow, ("database_name", "note", "reason", "id"), _SCOPED),
     "jobs": _entry(Job, tables.JobRow, ("operation", "target_name", "actor_name", "id"), _SCOPED),
     "orders": _entry(JobOrder, tables.OrderRow, (), {}),
+    "inventory": inventory.entry(),
     "secrets": _entry(Secret, tables.SecretRow, (), {"tenants": "tenant_id"}),
     "data_keys": _entry(WrappedKey, tables.DataKeyRow, (), {"tenants": "tenant_id"}),
     "users": _entry(User, tables.UserRow, ("username",), {}),
@@ -67,6 +69,7 @@ _NOUNS = {
 _SILENT = frozenset(
     {
         "orders",
+        "inventory",
         "secrets",
         "data_keys",
         "passwords",
@@ -97,6 +100,7 @@ class Unit:
     backups: Repository[Backup]
     jobs: Repository[Job]
     orders: Repository[JobOrder]
+    inventory: Repository[SecretInfo]
     secrets: Repository[Secret]
     data_keys: Repository[WrappedKey]
     users: Repository[User]
@@ -120,7 +124,8 @@ class Unit:
         self._changes: list[tuple[str, str, Any, Any]] = []
         for noun, (mapper, listing) in _NOUNS.items():
             told = None if noun in _SILENT else self.publish
-            setattr(self, noun, Rows(connection, mapper, listing, told, partial(self._note, noun)))
+            kind = SealedRows if noun in PLACES else Rows
+            setattr(self, noun, kind(connection, mapper, listing, told, partial(self._note, noun)))
         self.audit: AuditLog = AuditRows(connection)
 
     async def publish(self, topic: str, verb: str, id: str, tenant_id: str | None) -> None:

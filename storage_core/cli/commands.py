@@ -29,6 +29,7 @@ NOUNS = {
     "jobs": "Long work.",
     "preferences": "How you want the console.",
     "providers": "Registered engines.",
+    "secrets": "Keys, passwords and who sealed them.",
     "sessions": "Browser sign-ins.",
     "settings": "What the console was started with, and options.",
     "tenants": "Tenants.",
@@ -67,6 +68,7 @@ def build() -> click.Group:
     for noun, text in NOUNS.items():
         root.add_command(Noun(noun, help=text))
     root.add_command(click.Command("openapi", callback=_openapi, help="Print the OpenAPI document."))
+    root.add_command(_unlock_command())
     root.add_command(click.Command("worker", callback=_worker, help="Execute jobs until stopped."))
     return root
 
@@ -170,6 +172,33 @@ def _openapi() -> None:
 
     json.dump(create_app(closed, OPERATIONS).openapi(), sys.stdout, indent=2)
     click.echo()
+
+
+def _unlock_command() -> click.Command:
+    def callback(recovery: str, passphrase: str) -> None:
+        from . import params
+
+        text, word = params.given(recovery), params.given(passphrase)
+        click.echo(guarded(lambda: _unlock(text, word)))
+
+    return click.Command(
+        "unlock",
+        callback=callback,
+        params=[
+            click.Option(["--recovery"], required=True, help="The recovery key; @FILE reads it."),
+            click.Option(["--passphrase"], required=True, help="Its passphrase; @FILE or @- reads it."),
+        ],
+        help="Put the master key of a recovery key in place, where the home has none or a wrong one.",
+    )
+
+
+async def _unlock(recovery: str, passphrase: str) -> str:
+    from ..bootstrap import migrate, unlock
+    from ..settings import Settings
+
+    settings = Settings.load()
+    await migrate(settings)
+    return f"{await unlock(settings, recovery, passphrase)} holds the master key now."
 
 
 def _worker() -> None:

@@ -65,8 +65,12 @@ def _choices(kind: Any) -> list[str]:
 
 
 def _secret(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
-    """`@-` standard input, `@FILE` a file, `@@…` a secret that begins with @; one line end is taken off."""
-    if value is None or not value.startswith("@"):
+    return None if value is None else given(value)
+
+
+def given(value: str) -> str:
+    """`@-` standard input, `@FILE` a file, `@@…` a text that begins with @; one line end is taken off."""
+    if not value.startswith("@"):
         return value
     if value.startswith("@@"):
         return value[1:]

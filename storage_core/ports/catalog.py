@@ -18,9 +18,9 @@ from ..domain.option import StoredOption
 from ..domain.page import Page, Query, Value
 from ..domain.preference import Preferences, SavedFilter
 from ..domain.provider import Provider
-from ..domain.secret import Secret, WrappedKey
+from ..domain.secret import Secret, SecretInfo, WrappedKey
 from ..domain.tenant import Tenant
-from .vault import KeyStore
+from .vault import Envelopes, KeyRing, KeyStore
 
 T = TypeVar("T")
 
@@ -94,6 +94,8 @@ class UnitOfWork(Protocol):
     backups: Repository[Backup]
     jobs: Repository[Job]
     orders: Repository[JobOrder]
+    inventory: Repository[SecretInfo]
+    """Keys and all they seal, as metadata: only to be listed."""
     secrets: Repository[Secret]
     data_keys: Repository[WrappedKey]
     users: Repository[User]
@@ -124,10 +126,18 @@ class UnitOfWork(Protocol):
         ...
 
 
+class Keys(KeyStore, KeyRing, Protocol):
+    """Keys as the vault uses them, and as rotations change them."""
+
+
 class Catalog(Protocol):
     """The catalog: `write` opens a unit of work, `read` one that cannot change anything."""
 
-    keys: KeyStore
+    @property
+    def keys(self) -> Keys: ...
+
+    @property
+    def envelopes(self) -> Envelopes: ...
 
     def write(self) -> AbstractAsyncContextManager[UnitOfWork]: ...
 

@@ -11,6 +11,7 @@ from .jobs import Jobs
 from .operation import declared
 from .preferences import Filters, PersonalPreferences
 from .providers import Providers
+from .secrets import Secrets
 from .sessions import Sessions
 from .tenants import Tenants
 from .tokens import Tokens
@@ -32,4 +33,5 @@ OPERATIONS = declared(
     PrivateEngines,
     Filters,
     PersonalPreferences,
+    Secrets,
 )

@@ -24,7 +24,7 @@ from ..ports.notary import Notary
 from ..ports.passwords import Passwords
 from ..ports.queue import Queue
 from ..ports.servers import Servers
-from ..ports.vault import Vault
+from ..ports.vault import Masters, Rewrapping, Vault
 from ..ports.witness import Witness
 
 T = TypeVar("T")
@@ -40,6 +40,8 @@ class Kernel:
 
     catalog: Catalog
     vault: Vault
+    rewrapping: Rewrapping
+    masters: Masters
     engines: Engines
     servers: Servers
     artifacts: Artifacts
@@ -99,6 +101,20 @@ class Service:
 
 def password_place(provider_id: str) -> str:
     return f"{provider_id}/password"
+
+
+def previous_place(provider_id: str) -> str:
+    """Where the credentials a provider had before are kept, until their switch is over."""
+    return f"{provider_id}/previous"
+
+
+async def put_secret(uow: UnitOfWork, secret: Secret) -> None:
+    """Add a secret, or put it in the place of the one before it, one version on."""
+    before = await uow.secrets.get(secret.id)
+    if before is None:
+        await uow.secrets.add(secret)
+    else:
+        await uow.secrets.save(replace(secret, created_at=before.created_at, version=before.version + 1))
 
 
 def password_binding(provider_id: str) -> Binding:

@@ -37,7 +37,7 @@ from ..domain.errors import (
 )
 from ..domain.naming import artifact_key, file_name, scratch_name
 from ..domain.provider import Provider
-from ..domain.secret import Binding, WrappedKey
+from ..domain.secret import WrappedKey, data_key_binding
 from ..ports.backup import Backup as BackupPort
 from ..ports.backup import OnProgress, Piece
 from ..ports.engine import Engine
@@ -249,19 +249,24 @@ class Pipeline:
 
     async def _new_key(self, row: Backup) -> bytes:
         """The artifact's data key: made once, found again when the step runs a second time."""
-        async with self.kernel.catalog.read() as uow:
-            known = await uow.data_keys.get(row.id)
-        if known is not None:
-            return await self.kernel.vault.data_key(known.wrapped, _binding(row))
-        made = await self.kernel.vault.new_data_key(_binding(row))
-        async with self.kernel.catalog.write() as uow:
-            await uow.data_keys.add(WrappedKey(row.id, row.tenant_id, made.wrapped, self.kernel.now()))
-        return made.plain
+        binding = data_key_binding(row.tenant_id, row.id)
+
+        async def make() -> bytes:
+            async with self.kernel.catalog.read() as uow:
+                known = await uow.data_keys.get(row.id)
+            if known is not None:
+                return await self.kernel.vault.data_key(known.wrapped, binding)
+            made = await self.kernel.vault.new_data_key(binding)
+            async with self.kernel.catalog.write() as uow:
+                await uow.data_keys.add(WrappedKey(row.id, row.tenant_id, made.wrapped, self.kernel.now()))
+            return made.plain
+
+        return await raced(make)
 
     async def _key(self, row: Backup) -> bytes:
         async with self.kernel.catalog.read() as uow:
             wrapped = await found(uow.data_keys.get(row.id), "data key", row.id)
-        return await self.kernel.vault.data_key(wrapped.wrapped, _binding(row))
+        return await self.kernel.vault.data_key(wrapped.wrapped, wrapped.binding)
 
     async def _proved(self, id: str, proof: Proof, error: StorageError | None = None) -> None:
         """Write down what the proof found: that the backup is good, or why it is not."""
@@ -331,10 +336,6 @@ def _manifest_of(row: Backup) -> Manifest:
     if row.manifest is None:
         raise DamagedArtifact("The backup has no manifest.")
     return row.manifest
-
-
-def _binding(row: Backup) -> Binding:
-    return Binding(row.tenant_id, "backups", row.id, "data")
 
 
 def _label(backup_id: str) -> bytes:

@@ -29,7 +29,7 @@ from ..domain.provider import (
     StepStatus,
     TlsMode,
 )
-from .kernel import Service, found, password_place
+from .kernel import Service, found, password_place, previous_place, put_secret, raced
 from .operation import Effect, operation
 from .request import ById, Confirmed, ListRequest, Request
 from .targets import a_list, everything, provider, provider_target
@@ -164,11 +164,7 @@ class Providers(Service):
             latency_ms=latency,
             proof_provider_id=request.proof_provider_id,
         )
-        secret = await self.sealed_password(id, password) if password is not None else None
-        async with self.kernel.catalog.write() as uow:
-            await uow.providers.add(row)
-            if secret is not None:
-                await uow.secrets.add(secret)
+        await self._write(row, password, fresh=True)
         return row
 
     @operation("providers.list", needs=Permission.INVENTORY_READ, on=a_list("provider"), effect=Effect.READ)
@@ -192,14 +188,13 @@ class Providers(Service):
             other = None if request.proof_provider_id == "none" else request.proof_provider_id
             await self._check_proof_provider(other, row.kind)
             row = replace(row, proof_provider_id=other)
-        secret = None
+        password = None
         if request.connection is not None:
             if row.server is not None:
                 raise InvalidRequest("A private server's connection is its own.", field="connection")
             endpoint, password = request.connection.endpoint(row.kind), _plain(request.connection)
             kept = password if password is not None else await self.password_of(row.id)
             version, latency = await self._tried(row.kind, endpoint, kept)
-            secret = await self.sealed_password(row.id, password) if password is not None else None
             row = replace(
                 row,
                 endpoint=endpoint,
@@ -210,16 +205,7 @@ class Providers(Service):
                 problem=None,
             )
         row = replace(row, updated_at=self.kernel.now())
-        async with self.kernel.catalog.write() as uow:
-            await uow.providers.save(row)
-            if secret is not None:
-                before = await uow.secrets.get(secret.id)
-                if before is None:
-                    await uow.secrets.add(secret)
-                else:
-                    await uow.secrets.save(
-                        replace(secret, created_at=before.created_at, version=before.version + 1)
-                    )
+        await self._write(row, password, fresh=False)
         return row
 
     @operation("providers.delete", needs=Permission.PROVIDER_DELETE, on=provider())
@@ -241,6 +227,7 @@ class Providers(Service):
                     hint="Name another proof provider there first.",
                 )
             await uow.secrets.remove(password_place(row.id))
+            await uow.secrets.remove(previous_place(row.id))
             await uow.providers.remove(row.id)
         await self.kernel.engines.forget(row.id)
         return row
@@ -261,6 +248,18 @@ class Providers(Service):
         steps = await (await self.engine_of(row)).check()
         await self._remember(row.id, steps)
         return steps
+
+    async def _write(self, row: Provider, password: str | None, *, fresh: bool) -> None:
+        """Save the row and, where one was given, its password; sealed again if its key is rotated meanwhile."""
+
+        async def write() -> None:
+            secret = await self.sealed_password(row.id, password) if password is not None else None
+            async with self.kernel.catalog.write() as uow:
+                await (uow.providers.add(row) if fresh else uow.providers.save(row))
+                if secret is not None:
+                    await put_secret(uow, secret)
+
+        await raced(write)
 
     async def _remember(self, id: str, steps: tuple[CheckStep, ...]) -> None:
         failed = next((s for s in steps if s.status is StepStatus.FAILED), None)

@@ -30,7 +30,7 @@ from storage_core.domain.idempotency import Remembered
 from storage_core.domain.job import Job, JobStatus, Progress
 from storage_core.domain.page import MAX_LIMIT, Clause, Query, Reach, Test
 from storage_core.domain.provider import Endpoint, EngineKind, Provider
-from storage_core.domain.secret import TenantKey
+from storage_core.domain.secret import MASTER_OWNER, SYSTEM_OWNER, Key
 from storage_core.domain.tenant import Tenant
 from storage_core.ports.catalog import UnitOfWork
 
@@ -595,14 +595,15 @@ class CatalogContract:
     # the rest
 
     async def test_the_first_key_of_an_owner_wins(self, catalog: SqlCatalog) -> None:
-        made = [TenantKey(f"k{n}", "t1", f"w{n}", START) for n in range(6)]
+        await catalog.keys.add(Key("m", MASTER_OWNER, "", START, START))
+        made = [Key(f"k{n}", "t1", f"m.w{n}", START, START) for n in range(6)]
         answers = await asyncio.gather(*(catalog.keys.add(k) for k in made))
         assert len({a.id for a in answers}) == 1
         assert await catalog.keys.primary("t1") == answers[0]
         assert await catalog.keys.by_id(answers[0].id) == answers[0]
-        assert await catalog.keys.primary(None) is None
-        system = await catalog.keys.add(TenantKey("ks", None, "w", START))
-        assert await catalog.keys.primary(None) == system
+        assert await catalog.keys.primary(SYSTEM_OWNER) is None
+        system = await catalog.keys.add(Key("ks", SYSTEM_OWNER, "m.w", START, START))
+        assert await catalog.keys.primary(SYSTEM_OWNER) == system
 
     async def test_one_of_two_equal_requests_is_remembered(self, catalog: SqlCatalog) -> None:
         async def remember() -> None:
