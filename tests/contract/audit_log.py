@@ -13,7 +13,8 @@ from uuid import uuid4
 from sqlalchemy import delete, insert, select, text, update
 
 from storage_core.backing.notary import VaultNotary
-from storage_core.backing.vault import EnvelopeVault
+from storage_core.backing.vault import EnvelopeVault, MasterRing
+from storage_core.backing.vault.master import GivenKeys
 from storage_core.backing.witness import FileWitness
 from storage_core.catalog.catalog import SqlCatalog
 from storage_core.catalog.tables import AuditHeadRow, AuditRow
@@ -38,7 +39,8 @@ class Log:
 
     def __init__(self, catalog: SqlCatalog, folder: Path) -> None:
         self.catalog, self.path = catalog, folder / "heads.jsonl"
-        vault = EnvelopeVault(bytes(32), catalog.keys, utc_now, lambda: str(uuid4()))
+        masters = MasterRing(GivenKeys(bytes(32), None), catalog.keys, utc_now)
+        vault = EnvelopeVault(masters, catalog.keys, utc_now, lambda: str(uuid4()))
         self.notary = VaultNotary(catalog, vault, utc_now)
         self.kernel: Any = SimpleNamespace(
             catalog=catalog, witness=FileWitness(self.path), notary=self.notary, now=utc_now

@@ -42,20 +42,17 @@ class MasterRing:
         self._keys: dict[str, bytes] = {}
 
     async def unlock(self) -> None:
-        """Prove that the catalog's master key is here; on first use, write down which one it is."""
-        present = await self._store.primary(MASTER_OWNER)
-        await self._load(first=present is None)
-        if present is None:
-            now = self._now()
-            present = await self._store.add(Key(next(iter(self._keys)), MASTER_OWNER, "", now, now))
-        await self.cipher(present.id)
+        """Prove that the catalog's master key is here."""
+        await self.cipher(await self.present())
 
     async def present(self) -> str:
-        """The id of the key that wraps from now on."""
-        key = await self._store.primary(MASTER_OWNER)
-        if key is None:
-            raise WrongKey("The catalog has no master key yet.")
-        return key.id
+        """The id of the key that wraps from now on; on first use, written down which one it is."""
+        present = await self._store.primary(MASTER_OWNER)
+        if present is None:
+            await self._load(first=True)
+            now = self._now()
+            present = await self._store.add(Key(next(iter(self._keys)), MASTER_OWNER, "", now, now))
+        return present.id
 
     async def cipher(self, master_id: str) -> AESGCM:
         return AESGCM(await self._key(master_id))
