@@ -198,6 +198,10 @@ class View(ModelView):
         out["sort"] = f"-{name}" if down else name
         return out
 
+    def search_placeholder(self) -> str:
+        """What a search looks into."""
+        return super().search_placeholder().replace("_", " ")
+
     async def list_context(self, request: Request) -> dict[str, Any]:
         """The filters with what is chosen."""
         visit = visit_of(request)

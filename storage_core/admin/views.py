@@ -9,6 +9,7 @@ from ..catalog.tables import AuditRow, BackupRow, DatabaseRow, ProviderRow, Tena
 from ..domain.audit import AuditEntry, Phase
 from ..domain.backup import Backup, BackupStatus
 from ..domain.database import Database, DatabaseStatus
+from ..domain.errors import NotFound
 from ..domain.page import Clause, Query, Test
 from ..domain.permission import Permission, Target, reach
 from ..domain.provider import EngineKind, Provider, ProviderStatus
@@ -208,7 +209,9 @@ class AuditView(View, model=AuditRow):
         async with visit.core.kernel.catalog.read() as uow:
             found = await uow.audit.find(Query(where, sort="-at", limit=1, reach=seen))
         if not found.items:
-            raise HTTPException(404)
+            error = NotFound(f"There is no audit entry {key!r}.")
+            await visit.door.refuse(visit.ctx, f"audit/details/{key}", Target("audit", key), error)
+            raise error
         return found.items[0]
 
 

@@ -13,7 +13,7 @@ import httpx
 from storage_core.admin import install
 from storage_core.admin.site import Site
 from storage_core.domain.audit import AuditEntry
-from storage_core.domain.page import Query
+from storage_core.domain.page import Clause, Page, Query, Test
 from storage_core.domain.permission import Role
 from tests.integration.doors import ADDRESS, PASSWORD, Doors, doors_at
 
@@ -52,17 +52,24 @@ class AdminSite:
 
     async def entries(self, **where: str) -> list[AuditEntry]:
         """Audit entries with these values, newest first."""
+        return [*(await self._found(where)).items]
+
+    async def count(self, **where: str) -> int:
+        """How many there are."""
+        return (await self._found(where)).total
+
+    async def _found(self, where: dict[str, str]) -> Page[AuditEntry]:
+        clauses = tuple(Clause(name, Test.ANY_OF, (value,)) for name, value in where.items())
         async with self.doors.core.kernel.catalog.read() as uow:
-            found = await uow.audit.find(Query(sort="-at", limit=500))
-        return [e for e in found.items if all(str(getattr(e, k)) == v for k, v in where.items())]
+            return await uow.audit.find(Query(clauses, sort="-at", limit=500))
 
 
 @asynccontextmanager
-async def admin_at(folder: Path) -> AsyncIterator[AdminSite]:
+async def admin_at(folder: Path, **settings: Any) -> AsyncIterator[AdminSite]:
     """An open core with two tenants, a provider, and a database and a queued backup in each."""
     files = folder / "files"
     files.mkdir()
-    async with doors_at(folder / "home") as doors:
+    async with doors_at(folder / "home", **settings) as doors:
         site = install(doors.app, lambda: doors.core)
         opened = AdminSite(doors, site, files)
         provider = await doors.call(
