@@ -23,14 +23,10 @@ from typing import Any
 
 import reflex as rx
 
-from storage_console.parts.client import renew
-from storage_console.parts.feedback import button, link_button, problem
+from storage_console.parts.feedback import button
 from storage_console.parts.form import typed
+from storage_console.parts.refused import APPROVAL_REQUIRED, SIGN_IN_AGAIN, refused
 from storage_console.session import NO_PROBLEM, Permission, Problem, attempt, requires
-
-#: Codes of the core's errors that have an answer of their own here.
-SIGN_IN_AGAIN, APPROVAL_REQUIRED = "sign_in_again", "approval_required"
-
 
 class ConfirmState(rx.State, mixin=True):
     """The question being asked, if any."""
@@ -149,37 +145,7 @@ def _buttons(state: Any, unsaid: Any) -> rx.Component:
 
 def _waiting(state: Any) -> rx.Component:
     return rx.el.div(
-        link_button("See what waits", "/settings/approvals"),
-        button("Close", look="primary", on_click=state.confirm_toggle(False)),
-        class_name="sc-actions",
-    )
-
-
-def refused(found: Any, again: Any = None) -> rx.Component:
-    """What stands in the way of a dangerous thing: a sign-in to renew (then `again`), a second person, a problem."""
-    second = rx.el.div(
-        rx.icon("user-round-check", size=16, aria_hidden="true"),
-        rx.el.div(
-            rx.el.strong("A second person approves this."),
-            rx.el.p(found.detail),
-            rx.cond(
-                found.hint != "",
-                rx.el.p(found.hint, class_name="sc-faint"),
-                rx.el.p("Once they did, ask for it again here: it then passes, once.", class_name="sc-faint"),
-            ),
-        ),
-        class_name="sc-note",
-        data_tone="warn",
-        role="status",
-    )
-    return rx.fragment(
-        rx.match(
-            found.code,
-            ("", rx.fragment()),
-            (SIGN_IN_AGAIN, renew(again)),
-            (APPROVAL_REQUIRED, second),
-            problem(found),
-        )
+        button("Close", look="primary", on_click=state.confirm_toggle(False)), class_name="sc-actions"
     )
 
 

@@ -21,8 +21,8 @@ from typing import Any
 
 import reflex as rx
 
-from storage_console.parts.client import renew
-from storage_console.parts.feedback import button, problem
+from storage_console.parts.feedback import button
+from storage_console.parts.refused import refused
 from storage_console.session import NO_PROBLEM, Permission, Problem, attempt, requires
 
 
@@ -176,12 +176,7 @@ def form(state: Any, verb: str, *fields: rx.Component, cancel: Any = None) -> rx
     back = [button("Cancel", on_click=cancel)] if cancel is not None else []
     return rx.el.form(
         *fields,
-        rx.match(
-            state.form_problem.code,
-            ("", rx.fragment()),
-            ("sign_in_again", renew()),
-            problem(state.form_problem),
-        ),
+        refused(state.form_problem),
         rx.el.div(
             *back, button(verb, look="primary", type="submit", busy=state.form_busy), class_name="sc-actions"
         ),

@@ -53,3 +53,17 @@ def count(number: int, noun: str, plural: str = "") -> str:
 def epoch(at: datetime | None) -> float:
     """Seconds since 1970, what the browser's clock counts from; 0.0 for none."""
     return at.timestamp() if at else 0.0
+
+
+BROWSERS = (("Edg/", "Edge"), ("OPR/", "Opera"), ("Firefox/", "Firefox"), ("Chrome/", "Chrome"), ("Safari/", "Safari"))
+SYSTEMS = (
+    ("Android", "Android"), ("iPhone", "iPhone"), ("iPad", "iPad"), ("Windows", "Windows"), ("Mac OS", "macOS"),
+    ("Linux", "Linux"),
+)  # fmt: skip
+
+
+def browser(agent: str) -> str:
+    """A browser's own long name in words: ``Firefox on Linux``; the name itself where it is no browser's."""
+    what = next((name for sign, name in BROWSERS if sign in agent), "")
+    system = next((name for sign, name in SYSTEMS if sign in agent), "")
+    return " on ".join(part for part in (what, system) if part) or agent.partition(" ")[0][:40] or "unknown"

@@ -1,0 +1,1 @@
+"""Settings: configuration, people and their roles, sign-ins, API tokens, secrets, approvals."""
