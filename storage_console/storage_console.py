@@ -16,9 +16,15 @@ from storage_console.jobs import page as jobs_page
 from storage_console.login import page as login_page
 from storage_console.overview import page as overview_page
 from storage_console.parts.export import exports
+from storage_console.profile import page as profile_page
 from storage_console.providers import page as providers_page
 from storage_console.security import App, Doors, Outer, Trust, trust_of
 from storage_console.session import AuthMiddleware, on_error, redact_logs
+from storage_console.settings import approvals_page as settings_approvals_page
+from storage_console.settings import page as settings_page
+from storage_console.settings import sessions_page as settings_sessions_page
+from storage_console.settings import tokens_page as settings_tokens_page
+from storage_console.settings import users_page as settings_users_page
 from storage_console.setup import page as setup_page
 from storage_console.sockets import Sockets, endable
 from storage_console.tenants import page as tenants_page
@@ -35,6 +41,12 @@ PAGES = (
     backup_page,
     jobs_page,
     job_page,
+    settings_page,
+    settings_users_page,
+    settings_sessions_page,
+    settings_tokens_page,
+    settings_approvals_page,
+    profile_page,
 )  # fmt: skip  # importing them registers their routes
 
 _api: list[App] = []

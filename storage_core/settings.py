@@ -36,7 +36,9 @@ class Settings(BaseSettings):
     home: Path = Field(default_factory=lambda: user_data_path("storage-console"))
     """Where the catalog, keys, artifacts and private servers live."""
     host: str = Field("127.0.0.1", min_length=1)
+    """The address it listens on."""
     port: int = Field(8080, ge=1, le=65535)
+    """The port it listens on."""
     public_url: str | None = None
     """The address people use, when a proxy stands in front."""
     allowed_hosts: str = ""
@@ -46,19 +48,25 @@ class Settings(BaseSettings):
     pg_bin: Path | None = None
     """The folder of pg_dump and pg_restore."""
     catalog_url: str | None = None
+    """Where the catalog lies, `sqlite://…` or `postgresql://…`; a file in the home, unless set."""
     jobs_url: str | None = None
+    """Where jobs are queued; the catalog's own database, unless set."""
     redis_url: str | None = None
+    """A Redis server that several web processes share."""
     artifacts_url: str | None = None
+    """Where backups are stored, `file://…`; a folder in the home, unless set."""
     audit_heads_url: str | None = None
     """Where the audit's signed heads are kept, outside the catalog: file://, s3://, or a web hook that is told."""
     master_key: SecretStr | None = None
-    """64 hexadecimal digits."""
+    """The key that opens every other key, as 64 hexadecimal digits."""
     master_key_file: Path | None = None
+    """The file the master key is read from; one in the home, unless set."""
     master_key_source: Literal["auto", "environment", "file", "keyring"] = "auto"
     """Where the master key is: auto takes the environment's if it is there, else a file; or the system keyring."""
     master_key_previous: SecretStr | None = None
     """The key in use before, while the one in its place is being rotated in; 64 hexadecimal digits."""
     admin_password: SecretStr | None = None
+    """On the first start: makes the user `admin` with this password, instead of a setup link."""
     jwt_issuer: str | None = None
     """Who signs tokens of another identity provider that REST accepts: the `iss` claim."""
     jwt_audience: str | None = None
@@ -66,10 +74,15 @@ class Settings(BaseSettings):
     jwt_jwks: str | None = None
     """The issuer's public keys as JWKS; left out, they are fetched from the issuer."""
     jwt_jwks_file: Path | None = None
+    """The same keys, from a file."""
     jwt_tenant_claim: str = Field("tenant", min_length=1)
+    """The claim that names the tenant."""
     jwt_role_claim: str = Field("role", min_length=1)
+    """The claim that names the role."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """What is logged at least."""
     diagnostics: bool = False
+    """Logs a trace of every operation."""
 
     _in_file: frozenset[str] = PrivateAttr(default=frozenset())
 

@@ -28,6 +28,7 @@ from storage_console.parts.form import typed
 from storage_console.parts.refused import APPROVAL_REQUIRED, SIGN_IN_AGAIN, refused
 from storage_console.session import NO_PROBLEM, Permission, Problem, attempt, requires
 
+
 class ConfirmState(rx.State, mixin=True):
     """The question being asked, if any."""
 
@@ -35,6 +36,7 @@ class ConfirmState(rx.State, mixin=True):
     confirm_busy: bool = False
     confirm_title: str = ""
     confirm_label: str = ""
+    confirm_lead: str = ""
     confirm_effects: list[str] = []
     confirm_name: str = ""
     confirm_typed: str = ""
@@ -46,6 +48,10 @@ class ConfirmState(rx.State, mixin=True):
     async def _confirmed(self, verb: str, ids: tuple[str, ...], typed: str, reason: str) -> Any:
         """Does it; returns events, raises StorageError."""
 
+    def _closed(self) -> None:
+        """A question does not outlive the visit it was asked in."""
+        self.confirm_open, self._confirm_verb, self._confirm_ids = False, "", ()
+
     def _ask(
         self,
         verb: str,
@@ -55,11 +61,12 @@ class ConfirmState(rx.State, mixin=True):
         label: str,
         ids: list[str] | tuple[str, ...] = (),
         name: str = "",
+        lead: str = "This will happen:",
     ) -> None:
         """Opens the question. `verb` and `ids` come back to `_confirmed`; a `name` must be typed exactly."""
         self._confirm_verb, self._confirm_ids = verb, tuple(ids)
         self.confirm_title, self.confirm_label, self.confirm_effects = title, label, list(effects)
-        self.confirm_name, self.confirm_typed, self.confirm_reason = name, "", ""
+        self.confirm_lead, self.confirm_name, self.confirm_typed, self.confirm_reason = lead, name, "", ""
         self.confirm_problem, self.confirm_busy, self.confirm_open = NO_PROBLEM, False, True
 
     @rx.event
@@ -112,7 +119,7 @@ def confirm(state: Any, *extra: rx.Component) -> rx.Component:
     return rx.alert_dialog.root(
         rx.alert_dialog.content(
             rx.alert_dialog.title(state.confirm_title),
-            rx.alert_dialog.description("This will happen:"),
+            rx.alert_dialog.description(state.confirm_lead),
             rx.el.ul(rx.foreach(state.confirm_effects, rx.el.li), class_name="sc-effects"),
             *extra,
             rx.cond(state.confirm_name != "", _typing(state), rx.fragment()),

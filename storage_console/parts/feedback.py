@@ -25,7 +25,7 @@ __all__ = [
     "status_pill", "toast",
 ]  # fmt: skip
 
-OK = ("active", "online", "ready", "proven", "succeeded", "passed", "healthy")
+OK = ("active", "approved", "online", "ready", "proven", "succeeded", "passed", "healthy")
 GOOD = ("stored",)
 BUSY = ("running", "proving", "creating", "deleting", "restoring")
 WAIT = ("queued", "pending", "paused")

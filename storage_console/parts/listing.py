@@ -125,6 +125,9 @@ class ListState(SavedState, BulkState, rx.State, mixin=True):
         """What Enter does on a row; None by default."""
         return None
 
+    def _closed(self) -> None:
+        """Closes what stood open when the page was left."""
+
     # -- what a page's handlers may call
 
     def _picked(self) -> list[str]:
@@ -237,6 +240,7 @@ class ListState(SavedState, BulkState, rx.State, mixin=True):
     @requires(Permission.SIGNED_IN)
     async def load(self):
         """Takes filters, order, page and columns from the address and reads the rows."""
+        self._closed()
         await self._show(dict(self.router.url.query_parameters))
         await self._read_saved()
 

@@ -41,6 +41,9 @@ class LiveState(rx.State, mixin=True):
     def _clear(self) -> None:
         """Forgets what another address showed."""
 
+    def _closed(self) -> None:
+        """Closes what stood open when the page was left."""
+
     async def _reload(self) -> None:
         _, self.problem = await attempt(self._read())
         if not self.problem.code:
@@ -54,6 +57,7 @@ class LiveState(rx.State, mixin=True):
         """Reads what the address names."""
         self.phase = "loading"
         self._clear()
+        self._closed()
         await self._reload()
 
     @rx.event

@@ -32,7 +32,9 @@ def second_person(found: Any) -> rx.Component:
             rx.el.strong("A second person approves this."),
             rx.el.p(found.detail),
             rx.el.p(
-                rx.cond(found.hint != "", found.hint, "Once they did, ask for it again: it then passes, once."),
+                rx.cond(
+                    found.hint != "", found.hint, "Once they did, ask for it again: it then passes, once."
+                ),
                 class_name="sc-faint",
             ),
             link_button("See what waits", "/settings/approvals", icon="user-round-check"),

@@ -89,7 +89,7 @@ def _tokens() -> rx.Component:
         about = rx.el.div(
             rx.el.strong(row.name),
             " ",
-            mono(row.prefix, "…", class_name="sc-faint"),
+            mono(row.prefix + "…", class_name="sc-faint"),
             rx.el.div(
                 row.rights, " · ", expires, " · used ", ago(at=row.used, empty="never"),
                 class_name="sc-faint sc-small-text",
@@ -128,7 +128,15 @@ def _new_token() -> rx.Component:
             once(
                 "/api/storage/tokens/create",
                 "Create token",
-                field(None, "name", "Name", hint="What it is for.", required=True, max_length=64, auto_focus=True),
+                field(
+                    None,
+                    "name",
+                    "Name",
+                    hint="What it is for.",
+                    required=True,
+                    max_length=64,
+                    auto_focus=True,
+                ),
                 select(None, "scopes[role]", "Rights", S.token_roles),
                 select(None, "scopes[tenant]", "Tenant", S.token_tenants),
                 select(None, "expires_at@days", "Ends after", LIVES, default_value="90"),

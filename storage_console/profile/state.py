@@ -10,14 +10,19 @@ from storage_console.parts import words
 from storage_console.parts.confirm import ConfirmState
 from storage_console.parts.form import FormState, Option
 from storage_console.parts.live import LiveState
+from storage_console.people import (
+    roles_up_to,
+    scope_names,
+    scope_text,
+    tenant_names,
+    token_rights,
+    token_status,
+)
 from storage_console.personal import keep_look
 from storage_console.session import Context, Permission, Session, asking, highest, requires, toast
-from storage_core.domain.identity import ApiToken, session_alive, token_alive
+from storage_core.domain.identity import ApiToken
 from storage_core.domain.identity import Session as SignIn
-from storage_core.domain.permission import Role, ScopeKind
-from storage_core.services.providers import ListProviders
 from storage_core.services.sessions import ListSessions, RevokeSession
-from storage_core.services.tenants import ListTenants
 from storage_core.services.tokens import ListTokens, RevokeToken
 
 SHOWN = 200
@@ -71,40 +76,18 @@ def session_line(row: SignIn, current: str | None) -> SessionLine:
     )
 
 
-def token_line(row: ApiToken, tenants: dict[str, str], *, alive: bool) -> TokenLine:
+def token_line(row: ApiToken, names: dict[str, str]) -> TokenLine:
     """A token as displayed."""
-    role = f"{row.role.value} at most" if row.role else "all of its owner's"
-    where = f", in {tenants.get(row.tenant_id, 'one tenant')}" if row.tenant_id else ""
-    status = "active" if alive else "revoked" if row.revoked_at else "expired"
     return TokenLine(
         row.id,
         row.name,
         row.prefix,
-        role + where,
+        token_rights(row, names),
         words.epoch(row.created_at),
         words.epoch(row.used_at),
         words.epoch(row.expires_at),
-        status,
+        token_status(row),
     )
-
-
-async def tenant_names(ctx: Context) -> dict[str, str]:
-    """Titles of the tenants the caller may see, the first five hundred."""
-    found = await core().tenants.list(ctx, ListTenants(limit=500, sort="name"))
-    return {t.id: t.title for t in found.items}
-
-
-async def scope_names(ctx: Context) -> dict[str, str]:
-    """The same with providers, for saying where roles hold."""
-    providers = await core().providers.list(ctx, ListProviders(limit=500, sort="name"))
-    return {**await tenant_names(ctx), **{p.id: p.name for p in providers.items}}
-
-
-def scope_text(kind: ScopeKind, id: str | None, names: dict[str, str]) -> str:
-    """Where a role holds, in words."""
-    if kind is ScopeKind.GLOBAL:
-        return "everywhere"
-    return f"{kind.value} {names.get(id or '', id or '')}"
 
 
 class Profile(ConfirmState, LiveState, rx.State):
@@ -121,25 +104,21 @@ class Profile(ConfirmState, LiveState, rx.State):
     async def _read(self) -> None:
         ctx = await asking(self)
         names = await scope_names(ctx)
-        self.roles = [
-            RoleLine(g.role.value, scope_text(g.scope.kind, g.scope.id, names)) for g in ctx.grants
-        ]
+        self.roles = [RoleLine(g.role.value, scope_text(g.scope.kind, g.scope.id, names)) for g in ctx.grants]
         open_ones = await self._open_sessions(ctx)
         self.sessions = sorted(
             (session_line(row, ctx.session_id) for row in open_ones), key=lambda s: not s.current
         )
         self.others = sum(not s.current for s in self.sessions)
         mine = ListTokens(limit=SHOWN, sort="-created_at", user_id=ctx.actor.id)
-        now = core().kernel.now()
-        self.tokens = [
-            token_line(row, names, alive=token_alive(row, now))
-            for row in (await core().tokens.list(ctx, mine)).items
-        ]
+        self.tokens = [token_line(row, names) for row in (await core().tokens.list(ctx, mine)).items]
+
+    def _closed(self) -> None:
+        self.confirm_open = self.token_form = False
 
     async def _open_sessions(self, ctx: Context) -> list[SignIn]:
         mine = ListSessions(limit=SHOWN, sort="-seen_at", user_id=ctx.actor.id)
-        now = core().kernel.now()
-        return [row for row in (await core().sessions.list(ctx, mine)).items if session_alive(row, now)]
+        return list((await core().sessions.list(ctx, mine)).items)
 
     @rx.event
     @requires(Permission.SIGNED_IN)
@@ -153,7 +132,10 @@ class Profile(ConfirmState, LiveState, rx.State):
     @requires(Permission.SIGNED_IN)
     def ask_end_others(self):
         """Asks before all of one's other sign-ins end."""
-        effects = [f"{words.count(self.others, 'other sign-in')} end at once, wherever they are.", "This one stays."]
+        effects = [
+            f"{words.count(self.others, 'other sign-in')} end at once, wherever they are.",
+            "This one stays.",
+        ]
         self._ask("others", "End all other sign-ins", effects, label="End them")
 
     @rx.event
@@ -161,7 +143,10 @@ class Profile(ConfirmState, LiveState, rx.State):
     def ask_revoke(self, id: str):
         """Asks before a token ends."""
         if row := next((t for t in self.tokens if t.id == id), None):
-            effects = ["Programs that show it are refused from now on.", "It does not come back; make a new one instead."]
+            effects = [
+                "Programs that show it are refused from now on.",
+                "It does not come back; make a new one instead.",
+            ]
             self._ask("revoke", f"Revoke {row.name}", effects, label="Revoke token", ids=[id])
 
     async def _confirmed(self, verb: str, ids: tuple[str, ...], typed: str, reason: str) -> Any:
@@ -184,12 +169,14 @@ class Profile(ConfirmState, LiveState, rx.State):
         self.token_form = shown is True
         if self.token_form:
             ctx = await asking(self)
-            mine = highest(ctx) or Role.VIEWER
-            able = [role for role in Role if role.rank <= mine.rank]
-            self.token_roles = [Option("", "All of my rights"), *(Option(f"role:{r}", f"{r} at most") for r in able)]
+            self.token_roles = [
+                Option("", "All of my rights"),
+                *(Option(f"role:{role}", f"{role} at most") for role in roles_up_to(highest(ctx))),
+            ]
             names = await tenant_names(ctx)
             self.token_tenants = [
-                Option("", "Wherever I may"), *(Option(f"tenant:{id}", title) for id, title in names.items())
+                Option("", "Wherever I may"),
+                *(Option(f"tenant:{id}", title) for id, title in names.items()),
             ]
 
     @rx.event

@@ -21,6 +21,32 @@ MENU = (
     Entry("Tenants", "/tenants", "building-2", "Storage", "customers organisations namespaces"),
     Entry("Backups", "/backups", "archive", "Protection", "restore proof recovery points"),
     Entry("Jobs", "/jobs", "list-checks", "Operation", "work progress running queue tasks"),
+    Entry(
+        "Settings", "/settings", "settings", "Operation", "configuration options environment two-person rule"
+    ),
+)
+
+#: Pages that other pages lead to: the settings' parts, one's own account.
+MORE = (
+    Entry(
+        "Users and roles", "/settings/users", "users", "Settings", "people grants scopes permissions disable"
+    ),
+    Entry("Sign-ins", "/settings/sessions", "monitor", "Settings", "sessions browsers revoke"),
+    Entry("API tokens", "/settings/tokens", "key-round", "Settings", "programs keys revoke"),
+    Entry(
+        "Approvals",
+        "/settings/approvals",
+        "user-round-check",
+        "Settings",
+        "second person two-person rule wait",
+    ),
+    Entry(
+        "Profile",
+        "/profile",
+        "circle-user-round",
+        "Account",
+        "me own sessions tokens password preferences theme",
+    ),
 )
 
 
@@ -37,7 +63,7 @@ class Command:
 
 
 COMMANDS = (
-    *(Command(e.label, "Go to", e.icon, href=e.href, words=e.words) for e in MENU),
+    *(Command(e.label, "Go to", e.icon, href=e.href, words=e.words) for e in (*MENU, *MORE)),
     Command("Switch light and dark", "Action", "sun-moon", verb="theme", words="color mode appearance night"),
     Command("Switch row density", "Action", "rows-3", verb="density", words="compact comfortable rows"),
     Command("Sign out", "Action", "log-out", verb="out", words="leave logout exit"),

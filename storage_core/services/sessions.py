@@ -2,8 +2,10 @@
 
 from dataclasses import replace
 
+from pydantic import Field
+
 from ..domain.context import Context
-from ..domain.identity import Session
+from ..domain.identity import SESSION_ABSOLUTE, SESSION_IDLE, Session
 from ..domain.page import Clause, Page, Reach, Test
 from ..domain.permission import Permission
 from .kernel import Service, found
@@ -15,6 +17,9 @@ from .targets import own
 
 class ListSessions(ListRequest):
     """List open browser sessions: your own, or all for those who manage users."""
+
+    user_id: str | None = Field(None, max_length=80, examples=["0b4f1c52-7f5e-4c9a-9a51-2f0f6b1f8e11"])
+    """Filter: whose."""
 
 
 class RevokeSession(ById):
@@ -28,10 +33,15 @@ class Sessions(Service):
         "sessions.list", needs=Permission.SIGNED_IN, on=own("session"), effect=Effect.READ, sensitive=True
     )
     async def list(self, ctx: Context, request: ListSessions) -> Page[Session]:
-        active = (Clause("revoked_at", Test.ANY_OF, (None,)),)
+        now = self.kernel.now()
+        alive = (
+            Clause("revoked_at", Test.ANY_OF, (None,)),
+            Clause("seen_at", Test.FROM, ((now - SESSION_IDLE).isoformat(),)),
+            Clause("created_at", Test.FROM, ((now - SESSION_ABSOLUTE).isoformat(),)),
+        )
         async with self.kernel.catalog.read() as uow:
             return await uow.sessions.find(
-                request.query(Reach(everything=True), await visible_owners(uow, ctx), active)
+                request.query(Reach(everything=True), await visible_owners(uow, ctx), alive)
             )
 
     @operation("sessions.revoke", needs=Permission.SIGNED_IN, on=own("session"))

@@ -44,6 +44,9 @@ class CreateToken(Request):
 class ListTokens(ListRequest):
     """List API tokens: your own, or all for those who manage users."""
 
+    user_id: str | None = Field(None, max_length=80, examples=["0b4f1c52-7f5e-4c9a-9a51-2f0f6b1f8e11"])
+    """Filter: whose."""
+
 
 class RevokeToken(ById):
     """End an API token at once."""
