@@ -3,21 +3,17 @@
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from starlette.exceptions import HTTPException
-
 from ..catalog.tables import AuditRow, BackupRow, DatabaseRow, ProviderRow, TenantRow
-from ..domain.audit import AuditEntry, Phase
+from ..domain.audit import AuditEntry, Phase, changes_text
 from ..domain.backup import Backup, BackupStatus
 from ..domain.database import Database, DatabaseStatus
-from ..domain.errors import NotFound
-from ..domain.page import Clause, Query, Test
-from ..domain.permission import Permission, Target, reach
+from ..domain.permission import Target
 from ..domain.provider import EngineKind, Provider, ProviderStatus
 from ..domain.tenant import Tenant, TenantStatus
 from ..services.request import Request as OperationRequest
 from ..services.targets import database_target, provider_target, tenant_target
+from ..sheets import Cell
 from .forms import as_text
-from .gate import Visit
 from .view import NAMED, Filter, View, values_of
 
 
@@ -25,6 +21,11 @@ def _place(row: Provider, _field: str) -> str:
     """Where an engine is, as far as it shows."""
     at = row.endpoint
     return at.path or (f"{at.host}:{at.port}" if at.port else at.host or "")
+
+
+def _changes(row: AuditEntry, _field: str) -> str:
+    """What the entry says was changed, a field a line."""
+    return "\n".join(f"{c.field}: {c.before or 'nothing'} \u2192 {c.after or 'nothing'}" for c in row.changes)
 
 
 class ProviderView(View, model=ProviderRow):
@@ -184,7 +185,7 @@ class AuditView(View, model=AuditRow):
     )  # fmt: skip
     column_details_list: ClassVar[Any] = (
         "chain", "sequence", "at", "actor_name", "actor_id", "role", "door", "address", "operation", "phase", "result",
-        "detail", "reason", "target_kind", "target_name", "target_id", "tenant_id", "correlation_id", "digest",
+        "detail", "changes", "reason", "target_kind", "target_name", "target_id", "tenant_id", "correlation_id", "digest",
         "previous", "hash",
     )  # fmt: skip
     column_export_list: ClassVar[Any] = column_details_list
@@ -194,25 +195,14 @@ class AuditView(View, model=AuditRow):
     column_sortable_list: ClassVar[Any] = ("at", "actor_name", "operation", "phase", "result")
     column_default_sort: ClassVar[Any] = ("at", True)
     column_labels: ClassVar[Any] = {"at": "time", "actor_name": "actor", "target_name": "target", "target_kind": "kind"}  # fmt: skip
-    column_formatters = column_formatters_detail = NAMED
+    column_formatters = NAMED
+    column_formatters_detail: ClassVar[Any] = {**NAMED, "changes": _changes}
 
     def target(self, row: AuditEntry) -> Target:
         return Target("audit", row.id, row.id, row.tenant_id)
 
-    async def one(self, visit: Visit, key: str) -> AuditEntry:
-        """An entry by chain and number; one of a chain outside the visitor's reach is not there."""
-        chain, _, number = key.rpartition(":")
-        if not chain or not number.isdecimal() or len(number) > 18:
-            raise HTTPException(404)
-        seen = reach(Permission.AUDIT_READ, visit.ctx.grants, visit.ctx.tenant_id)
-        where = (Clause("chain", Test.ANY_OF, (chain,)), Clause("sequence", Test.ANY_OF, (int(number),)))
-        async with visit.core.kernel.catalog.read() as uow:
-            found = await uow.audit.find(Query(where, sort="-at", limit=1, reach=seen))
-        if not found.items:
-            error = NotFound(f"There is no audit entry {key!r}.")
-            await visit.door.refuse(visit.ctx, f"audit/details/{key}", Target("audit", key), error)
-            raise error
-        return found.items[0]
+    def cell(self, row: AuditEntry, name: str) -> Cell:
+        return changes_text(row.changes) if name == "changes" else super().cell(row, name)
 
 
 #: Every view; one that is not here does not exist.

@@ -55,7 +55,7 @@ class AuditFilter(Request):
     correlation_id: str | None = Field(None, max_length=500)
     """Filter: one request from door to end."""
     door: str | None = Field(None, max_length=500, examples=["rest"])
-    """Filter: rest, cli, console, worker, sdk, system."""
+    """Filter: rest, cli, console, admin, worker, sdk, system."""
     phase: str | None = Field(None, max_length=500, examples=["outcome"])
     """Filter: intent, outcome, refused, read."""
     chain: str | None = Field(None, max_length=500, examples=["system"])
