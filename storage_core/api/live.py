@@ -29,9 +29,7 @@ def router(core: Callable[[], Core], callers: Callers) -> APIRouter:
     async def events(request: Request) -> StreamingResponse:
         async def who() -> Context:
             # A suspended tenant hears nothing, like everywhere else.
-            ctx = await callers(request)
-            await core().auth.check_active(ctx)
-            return ctx
+            return await core().auth.active(await callers(request))
 
         await who()
         return StreamingResponse(

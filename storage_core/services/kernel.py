@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from ..domain.context import Context
-from ..domain.errors import NotFound, TenantSuspended, Unavailable, VersionConflict
+from ..domain.errors import NotFound, StorageError, TenantSuspended, Unavailable, VersionConflict
 from ..domain.option import Options, options_of
 from ..domain.page import MAX_LIMIT, Clause, Query, Reach
-from ..domain.permission import Permission, reach
+from ..domain.permission import Grant, Permission, ScopeKind, reach
 from ..domain.provider import Endpoint, Provider
 from ..domain.secret import Binding, Secret
 from ..domain.tenant import Tenant, TenantStatus
@@ -182,3 +182,19 @@ async def active_tenant(uow: UnitOfWork, tenant_id: str) -> Tenant:
     if tenant.status is TenantStatus.SUSPENDED:
         raise TenantSuspended(f"The tenant {tenant.name!r} is suspended.")
     return tenant
+
+
+async def without_suspended(uow: UnitOfWork, ctx: Context) -> Context:
+    """The context less its grants in tenants that may not work now; refused when those were all it had."""
+    out: list[Grant] = []
+    refusal: StorageError | None = None
+    for grant in ctx.grants:
+        try:
+            if grant.scope.kind is ScopeKind.TENANT and grant.scope.id is not None:
+                await active_tenant(uow, grant.scope.id)
+            out.append(grant)
+        except StorageError as error:
+            refusal = error
+    if refusal is not None and not out:
+        raise refusal
+    return replace(ctx, grants=tuple(out))

@@ -34,7 +34,7 @@ from ..ports.recording import Recording, recording
 from ..telemetry import correlation, diagnostics
 from .auditing import write_audit
 from .handle import JobHandle
-from .kernel import Kernel, Service, active_tenant, missing, options_in
+from .kernel import Kernel, Service, active_tenant, missing, options_in, without_suspended
 from .request import Request
 from .second_person import second_person
 from .targets import LIST, TargetOf
@@ -137,7 +137,7 @@ def operation(
 
         @functools.wraps(method)
         async def run(self: S, ctx: Context, request: R) -> A:
-            return await _guarded(op, self.kernel, ctx, request, lambda: method(self, ctx, request))
+            return await _guarded(op, self.kernel, ctx, request, lambda ctx: method(self, ctx, request))
 
         run.operation = op  # type: ignore[attr-defined]
         return run
@@ -182,7 +182,7 @@ def durable(
         @functools.wraps(method)
         async def run(self: S, ctx: Context, request: R) -> Ticket:
             return await _guarded(
-                op, self.kernel, ctx, request, lambda: _submit(op, self, ctx, request, accept)
+                op, self.kernel, ctx, request, lambda ctx: _submit(op, self, ctx, request, accept)
             )
 
         run.operation = op  # type: ignore[attr-defined]
@@ -204,7 +204,7 @@ def declared(*services: type[Service]) -> tuple[Operation, ...]:
 
 
 async def _guarded(
-    op: Operation, kernel: Kernel, ctx: Context, request: Request, run: Callable[[], Awaitable[A]]
+    op: Operation, kernel: Kernel, ctx: Context, request: Request, run: Callable[[Context], Awaitable[A]]
 ) -> A:
     token = correlation.set(ctx.correlation_id)
     recorded = Recording()
@@ -212,12 +212,12 @@ async def _guarded(
     started = time.perf_counter()
     result = "ok"
     try:
-        target, seconded_by = await _authorised(op, kernel, ctx, request)
+        ctx, target, seconded_by = await _authorised(op, kernel, ctx, request)
         audited = op.effect is not Effect.READ
         if audited:
             await write_audit(kernel, op, ctx, target, request, Phase.INTENT, "begun", seconded_by)
         try:
-            answer = await run()
+            answer = await run(ctx)
         except Exception as error:
             if audited:
                 known = isinstance(error, StorageError)
@@ -278,10 +278,12 @@ def read_order(op: Operation, order: JobOrder) -> tuple[Context, Request]:
     return _CONTEXT.validate_json(order.context), op.request.model_validate_json(order.request)
 
 
-async def _authorised(op: Operation, kernel: Kernel, ctx: Context, request: Request) -> tuple[Target, str]:
+async def _authorised(
+    op: Operation, kernel: Kernel, ctx: Context, request: Request
+) -> tuple[Context, Target, str]:
     """Find the target, refuse what the caller may not do (and audit the refusal).
 
-    Answers the target, and who seconded the call where that was needed.
+    Answers the caller's context without what is suspended, the target, and who seconded the call where needed.
     """
     target, seconded_by = Target(op.noun), ""
     try:
@@ -289,6 +291,8 @@ async def _authorised(op: Operation, kernel: Kernel, ctx: Context, request: Requ
             if ctx.tenant_id is not None and not op.while_suspended:
                 await active_tenant(uow, ctx.tenant_id)
             target = await op.target(uow, ctx, request)
+            if target.tenant_id == LIST and not op.while_suspended:
+                ctx = await without_suspended(uow, ctx)
             verdict = authorise(op, ctx, target, request, kernel.now())
             if target.tenant_id not in (None, LIST) and not op.while_suspended:
                 await active_tenant(uow, cast("str", target.tenant_id))
@@ -300,7 +304,7 @@ async def _authorised(op: Operation, kernel: Kernel, ctx: Context, request: Requ
     except StorageError as error:
         await write_audit(kernel, op, ctx, target, request, Phase.REFUSED, error.code, error.detail)
         raise
-    return target, seconded_by
+    return ctx, target, seconded_by
 
 
 def authorise(op: Operation, ctx: Context, target: Target, request: Request, now: datetime) -> Verdict:

@@ -105,12 +105,18 @@ class DeleteFilter(ById):
 class PersonalPreferences(Service):
     """The preferences' operations: everybody has their own, and nobody else's."""
 
-    @operation("preferences.show", needs=Permission.SIGNED_IN, on=own("preferences"), effect=Effect.READ)
+    @operation(
+        "preferences.show",
+        needs=Permission.SIGNED_IN,
+        on=own("preferences"),
+        effect=Effect.READ,
+        while_suspended=True,
+    )
     async def show(self, ctx: Context, request: ShowPreferences) -> Preferences:
         async with self.kernel.catalog.read() as uow:
             return await uow.preferences.get(ctx.actor.id) or Preferences(ctx.actor.id)
 
-    @operation("preferences.update", needs=Permission.SIGNED_IN, on=own("preferences"))
+    @operation("preferences.update", needs=Permission.SIGNED_IN, on=own("preferences"), while_suspended=True)
     async def update(self, ctx: Context, request: UpdatePreferences) -> Preferences:
         wanted = {k: v for k, v in request.model_dump().items() if v is not None}
         async with self.kernel.catalog.write() as uow:
@@ -129,7 +135,7 @@ class PersonalPreferences(Service):
 class Filters(Service):
     """The saved filters' operations."""
 
-    @operation("filters.create", needs=Permission.SIGNED_IN, on=own("filter"))
+    @operation("filters.create", needs=Permission.SIGNED_IN, on=own("filter"), while_suspended=True)
     async def create(self, ctx: Context, request: CreateFilter) -> SavedFilter:
         owner = ctx.actor
         audience = _audience(ctx) if request.shared else audience_of_one(owner.id)
@@ -151,13 +157,15 @@ class Filters(Service):
             await uow.filters.add(row)
         return row
 
-    @operation("filters.list", needs=Permission.SIGNED_IN, on=own("filter"), effect=Effect.READ)
+    @operation(
+        "filters.list", needs=Permission.SIGNED_IN, on=own("filter"), effect=Effect.READ, while_suspended=True
+    )
     async def list(self, ctx: Context, request: ListFilters) -> Page[SavedFilter]:
         seen = (Clause("audience", Test.ANY_OF, _audiences(ctx)),)
         async with self.kernel.catalog.read() as uow:
             return await uow.filters.find(request.query(_all(), seen))
 
-    @operation("filters.delete", needs=Permission.SIGNED_IN, on=own("filter"))
+    @operation("filters.delete", needs=Permission.SIGNED_IN, on=own("filter"), while_suspended=True)
     async def delete(self, ctx: Context, request: DeleteFilter) -> SavedFilter:
         async with self.kernel.catalog.write() as uow:
             row = await found(uow.filters.get(request.id), "filter", request.id)

@@ -30,7 +30,12 @@ class Sessions(Service):
     """The browser sessions' operations."""
 
     @operation(
-        "sessions.list", needs=Permission.SIGNED_IN, on=own("session"), effect=Effect.READ, sensitive=True
+        "sessions.list",
+        needs=Permission.SIGNED_IN,
+        on=own("session"),
+        effect=Effect.READ,
+        sensitive=True,
+        while_suspended=True,
     )
     async def list(self, ctx: Context, request: ListSessions) -> Page[Session]:
         now = self.kernel.now()
@@ -44,7 +49,7 @@ class Sessions(Service):
                 request.query(Reach(everything=True), await visible_owners(uow, ctx), alive)
             )
 
-    @operation("sessions.revoke", needs=Permission.SIGNED_IN, on=own("session"))
+    @operation("sessions.revoke", needs=Permission.SIGNED_IN, on=own("session"), while_suspended=True)
     async def revoke(self, ctx: Context, request: RevokeSession) -> Session:
         async with self.kernel.catalog.write() as uow:
             session = await found(uow.sessions.get(request.id), "session", request.id)

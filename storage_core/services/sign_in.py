@@ -40,7 +40,7 @@ from ..ports.catalog import UnitOfWork
 from ..tenancy import TenantScope
 from .auditing import write_audit
 from .backoff import Backoff
-from .kernel import Kernel, Service, active_tenant, every, raced
+from .kernel import Kernel, Service, active_tenant, every, raced, without_suspended
 from .operation import Effect, Operation
 from .request import Request
 from .targets import everything
@@ -258,11 +258,12 @@ class SignIn(Service):
             raise missing
         return replace(ctx, tenant_id=tenant.id, namespace=scope.namespace)
 
-    async def check_active(self, ctx: Context) -> None:
-        """TenantSuspended when the tenant the caller is narrowed to may not work now."""
-        if ctx.tenant_id is not None:
-            async with self.kernel.catalog.read() as uow:
+    async def active(self, ctx: Context) -> Context:
+        """The caller less what is suspended; TenantSuspended when that was all, or what the call is narrowed to."""
+        async with self.kernel.catalog.read() as uow:
+            if ctx.tenant_id is not None:
                 await active_tenant(uow, ctx.tenant_id)
+            return await without_suspended(uow, ctx)
 
     async def setup_token(self) -> str | None:
         """A fresh one-time token for the first SuperAdmin, none when there are users; older ones end."""

@@ -75,7 +75,13 @@ class Tenants(Service):
             await uow.tenants.add(tenant)
         return tenant
 
-    @operation("tenants.list", needs=Permission.INVENTORY_READ, on=a_list("tenant"), effect=Effect.READ)
+    @operation(
+        "tenants.list",
+        needs=Permission.INVENTORY_READ,
+        on=a_list("tenant"),
+        effect=Effect.READ,
+        while_suspended=True,
+    )
     async def list(self, ctx: Context, request: ListTenants) -> Page[Tenant]:
         async with self.kernel.catalog.read() as uow:
             return await uow.tenants.find(request.query(self.reach(ctx, Permission.INVENTORY_READ)))

@@ -100,14 +100,21 @@ class Tokens(Service):
             await uow.credentials.add(Credential(digest(value), CredentialKind.TOKEN, token.id, now))
         return NewToken(token.id, token.name, value, token.expires_at)
 
-    @operation("tokens.list", needs=Permission.TOKEN_OWN, on=own("token"), effect=Effect.READ, sensitive=True)
+    @operation(
+        "tokens.list",
+        needs=Permission.TOKEN_OWN,
+        on=own("token"),
+        effect=Effect.READ,
+        sensitive=True,
+        while_suspended=True,
+    )
     async def list(self, ctx: Context, request: ListTokens) -> Page[ApiToken]:
         async with self.kernel.catalog.read() as uow:
             return await uow.tokens.find(
                 request.query(Reach(everything=True), await visible_owners(uow, ctx))
             )
 
-    @operation("tokens.revoke", needs=Permission.TOKEN_OWN, on=own("token"))
+    @operation("tokens.revoke", needs=Permission.TOKEN_OWN, on=own("token"), while_suspended=True)
     async def revoke(self, ctx: Context, request: RevokeToken) -> ApiToken:
         async with self.kernel.catalog.write() as uow:
             token = await found(uow.tokens.get(request.id), "token", request.id)

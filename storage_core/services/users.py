@@ -141,7 +141,7 @@ class Users(Service):
             await end_sessions(uow, user.id, self.kernel.now())
         return user
 
-    @operation("users.password", needs=Permission.SIGNED_IN, on=own("user"))
+    @operation("users.password", needs=Permission.SIGNED_IN, on=own("user"), while_suspended=True)
     async def password(self, ctx: Context, request: ChangePassword) -> User:
         if ctx.actor.kind is not ActorKind.USER:
             raise Forbidden("Only a person who is signed in changes their password.", hint="Use the console.")

@@ -62,6 +62,7 @@ async def test_a_suspended_tenant_is_refused_at_every_door(doors: Doors) -> None
     acme = await doors.tenant("acme")
     await doors.user("ann", Role.ADMIN, "tenant:acme")
     bound = (await doors.call("tokens.create", name="t", user="ann", scopes=("tenant:acme",))).token
+    await doors.token(Role.OPERATOR, "tenant:acme")
     await doors.call("tenants.suspend", id=acme.id, confirm="acme")
     async with doors.rest(X_Tenant_ID="acme") as http:
         answer = await http.get(f"{BASE}/databases/list")
@@ -71,11 +72,35 @@ async def test_a_suspended_tenant_is_refused_at_every_door(doors: Doors) -> None
     async with doors.rest(None, Authorization=f"Bearer {bound}") as http:
         for path in ("databases/list", "backups/list", "jobs/list", "events"):
             assert (await http.get(f"{BASE}/{path}")).status_code == 423, path
+    async with doors.rest(
+        Role.OPERATOR, "tenant:acme"
+    ) as http:  # not narrowed: a suspended tenant is all they have
+        for path in ("databases/list", "backups/list", "jobs/list", "events"):
+            assert (await http.get(f"{BASE}/{path}")).status_code == 423, path
+        assert (await http.get(f"{BASE}/tenants/list")).json()["items"][0]["status"] == "suspended"
     ctx = await doors.core.auth.by_token(bound, None, "c")
     with pytest.raises(TenantSuspended):
         await doors.call("databases.list", ctx)
     await doors.call("tenants.resume", id=acme.id)
     assert (await doors.call("databases.list", ctx)).total == 0
+
+
+async def test_what_is_suspended_leaves_the_lists_of_those_who_have_more(doors: Doors) -> None:
+    folder = doors.core.settings.home / "files"
+    files = await doors.call(
+        "providers.create", name="files", kind="sqlite", connection={"path": str(folder)}
+    )
+    for name in ("acme", "other"):
+        tenant = await doors.tenant(name)
+        await doors.call("databases.create", provider_id=files.id, name=f"of-{name}", tenant_id=tenant.id)
+    token = await doors.token(Role.VIEWER, "tenant:acme")
+    ann = next(u for u in (await doors.call("users.list")).items if u.username.startswith("viewer"))
+    await doors.call("grants.create", user_id=ann.id, role="Viewer", scope="tenant:other")
+    ctx = await doors.core.auth.by_token(token, None, "c")
+    assert (await doors.call("databases.list", ctx)).total == 2
+    await doors.call("tenants.suspend", id=doors.tenants["acme"].id, confirm="acme")
+    assert [d.name for d in (await doors.call("databases.list", ctx)).items] == ["of-other"]
+    assert (await doors.call("databases.list")).total == 2, "who runs the whole sees the whole"
 
 
 # repeated calls
