@@ -73,6 +73,11 @@ SPEC: dict[str, tuple[str, str]] = {
     "providers.list": ("Y Y Y Y", "l"),
     "providers.test": ("Y Y Y -", "l"),
     "providers.update": ("Y Y - -", "s"),
+    "secrets.export_recovery": ("2 - - -", "s"),
+    "secrets.list": ("Y Y - -", "l"),
+    "secrets.rotate": ("Y Y - -", "s"),  # of a tenant made for the question
+    "secrets.rotate_master": ("2 - - -", "s"),
+    "secrets.validate": ("Y Y - -", "s"),
     "sessions.list": ("Y Y Y Y", "l"),
     "sessions.revoke": ("Y Y o o", "t"),
     "settings.list": ("Y - - -", "s"),
@@ -111,7 +116,7 @@ SIGNED_IN = {
     ("GET", "/metrics"),
 }
 #: Commands that are no operations: they work on the home of whoever runs them.
-LOCAL_COMMANDS = {"worker", "openapi"}
+LOCAL_COMMANDS = {"worker", "openapi", "unlock"}
 REFUSED = {"forbidden", "not_found"}
 #: The stage asks these about something that is not on the engine, so that nothing is started or taken.
 NOT_THERE = {"databases.adopt", "engines.stop"}
