@@ -210,7 +210,9 @@ def test_sealed_anew_under_another_key_is_the_same_at_the_same_place(
         vault = await opened(store)
         rows = [Sealed("n", str(n), await vault.seal(v, b), b) for n, (b, v) in enumerate(values)]
         for owner in {owner_of(b.tenant_id) for b, _ in values}:
-            await store.promote(await vault.new_key(owner, f"next-{owner.encode(errors='surrogatepass').hex()}"))
+            await store.promote(
+                await vault.new_key(owner, f"next-{owner.encode(errors='surrogatepass').hex()}")
+            )
         for row, (binding, value) in zip(rows, values, strict=True):
             fresh = await store.primary(owner_of(binding.tenant_id))
             assert fresh is not None
