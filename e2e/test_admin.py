@@ -86,8 +86,10 @@ async def test_every_view_opens_and_looks_right(page: Page, output_path: str) ->
 async def test_the_style_is_there(page: Page) -> None:
     """Fonts, icons and style sheets all come from here, and the policy lets them."""
     aside = page.get_by_role("complementary", name="Admin")
-    assert await aside.evaluate("e => getComputedStyle(e).backgroundColor") != "rgba(0, 0, 0, 0)"
-    fonts = await page.evaluate("[...document.fonts].filter(f => f.status === 'loaded').map(f => f.family)")
+    await expect(aside).not_to_have_css("background-color", "rgba(0, 0, 0, 0)")
+    fonts = await page.evaluate(
+        "document.fonts.ready.then(all => [...all].filter(f => f.status === 'loaded').map(f => f.family))"
+    )
     assert any("Awesome" in family for family in fonts), fonts
     # The one menu that needs a script opens.
     await page.get_by_role("button", name="Export").click()

@@ -136,7 +136,7 @@ class BackupView(View, model=BackupRow):
     )  # fmt: skip
     column_default_sort: ClassVar[Any] = ("created_at", True)
     column_labels: ClassVar[Any] = {
-        "manifest.engine_version": "engine version", "manifest.method": "method", "manifest.hash": "manifest hash",
+        "database_name": "database", "manifest.engine_version": "engine version", "manifest.method": "method", "manifest.hash": "manifest hash",
         "proof.rows": "rows proven", "proof.seconds": "seconds to prove", "size_raw": "bytes", "size_stored": "bytes stored",
     }  # fmt: skip
     column_formatters = column_formatters_detail = {
@@ -194,7 +194,7 @@ class AuditView(View, model=AuditRow):
     )  # fmt: skip
     column_sortable_list: ClassVar[Any] = ("at", "actor_name", "operation", "phase", "result")
     column_default_sort: ClassVar[Any] = ("at", True)
-    column_labels: ClassVar[Any] = {"at": "time", "actor_name": "actor", "target_name": "target", "target_kind": "kind"}  # fmt: skip
+    column_labels: ClassVar[Any] = {"at": "time", "actor_name": "actor", "target_name": "target", "target_kind": "kind", "actor_id": "actor id", "target_id": "target id"}  # fmt: skip
     column_formatters = NAMED
     column_formatters_detail: ClassVar[Any] = {**NAMED, "changes": _changes}
 
