@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from storage_core.domain.origin import same_origin
 from storage_core.domain.sizes import MAX_QUERY, headers_too_large
 from storage_core.tenancy.middleware import TRUSTED_PROXY
 
@@ -130,8 +131,8 @@ class Outer:
         if not _host_allowed(headers.get("host", ""), trust.hosts) and not scope["path"].startswith(PROBES):
             return await _refuse(scope, receive, send, 421, b"This host name is not served here.\n")
         if scope["path"].startswith("/_event"):
-            origin = headers.get("origin", "")
-            same = bool(origin) and urlsplit(origin).netloc.lower() == headers.get("host", "").lower()
+            secure = scope.get("scheme") in ("https", "wss")
+            same = same_origin(headers.get("origin"), headers.get("host"), secure=secure)
             if scope["type"] != "websocket" or not same:
                 return await _refuse(
                     scope, receive, send, 403, b"Only the console's own pages connect here.\n"

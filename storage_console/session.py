@@ -241,16 +241,18 @@ class AuthMiddleware(rx.Middleware):
 
 async def _bind(root: BaseState, ctx: Context | None) -> None:
     session = await root.get_state(Session)
+    role, can = highest(ctx) if ctx else None, held(ctx) if ctx else []
     key = hashlib.sha256(cookie_of(root).encode()).hexdigest() if ctx else ""
     if session._key == key:
+        if session.can != can:  # a grant came or went while the page was open
+            session.role, session.can = role.value if role else "", can
         return
     if session._key:
         root.reset()  # this tab's state belonged to another sign-in
     session._key = key
-    role = highest(ctx) if ctx else None
     session.user = ctx.actor.name if ctx else ""
     session.role = role.value if role else ""
-    session.can = held(ctx) if ctx else []
+    session.can = can
     session.look = await look_of(ctx) if ctx else Look()
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from ipaddress import ip_address
-from urllib.parse import urlsplit
 
 from starlette.requests import HTTPConnection
 
@@ -10,6 +9,7 @@ from ..bootstrap import Core
 from ..domain.claims import Claims
 from ..domain.context import Context, Door
 from ..domain.errors import CrossSite, Unauthenticated
+from ..domain.origin import same_origin
 from ..tenancy import optional_tenant
 from ..tenancy.middleware import CLAIMS
 from .rates import Rates
@@ -102,8 +102,7 @@ def check_same_origin(connection: HTTPConnection) -> None:
     method = connection.scope.get("method", "GET")
     if method in SAFE:
         return
-    origin = headers.get("origin")
-    if origin is None or urlsplit(origin).netloc != headers.get("host") or not headers.get("host"):
+    if not same_origin(headers.get("origin"), headers.get("host"), secure=is_secure(connection)):
         raise CrossSite("The request does not come from this console's own pages.")
 
 
