@@ -41,7 +41,8 @@ class Furnished:
     @property
     def pages(self) -> list[str]:
         """The address of every page for people who are signed in."""
-        lists = ["/", "/providers", "/tenants", "/databases", "/backups", "/jobs"]
+        lists = ["/", "/providers", "/tenants", "/databases", "/backups", "/jobs", "/profile", "/settings"]
+        lists += [f"/settings/{tab}" for tab in ("users", "sessions", "tokens", "secrets", "approvals")]
         return [*lists, f"/databases/{self.database}", f"/backups/{self.backup}", f"/jobs/{self.job}"]
 
 
@@ -522,12 +523,52 @@ async def delete(page: Page) -> None:
     await page.get_by_role("menuitem", name="Delete").click()
 
 
+async def saved_filters(page: Page) -> None:
+    await page.get_by_role("button", name="Saved filters").click()
+
+
+async def bulk_report(page: Page) -> None:
+    await page.get_by_role("checkbox", name="Select this page").click()
+    await page.get_by_role("button", name="Resume", exact=True).click()
+    await expect(page.get_by_text(re.compile("not eligible"))).to_be_visible()
+
+
+async def new_token(page: Page) -> None:
+    await page.get_by_role("button", name="New token").click()
+
+
+async def new_user(page: Page) -> None:
+    await page.get_by_role("button", name="New user").click()
+    await page.get_by_label("Role", exact=True).select_option("SuperAdmin")
+
+
+async def roles_of(page: Page) -> None:
+    await page.get_by_role("button", name=VIEWER).click()
+    await expect(page.get_by_role("button", name=re.compile("Take away"))).to_be_visible()
+
+
+async def change_option(page: Page) -> None:
+    await page.get_by_role("button", name="Change Two-person rule").click()
+
+
+async def recovery_key(page: Page) -> None:
+    await page.get_by_role("button", name="Master key").click()
+    await page.get_by_role("menuitem", name="Export a recovery key").click()
+
+
 DIALOGS: tuple[tuple[str, Any, Any], ...] = (
     ("/tenants", keys, "dialog"),
     ("/tenants", palette, "dialog"),
     ("/tenants", new_tenant, "dialog"),
     ("/providers", add_provider, "dialog"),
     ("/databases", delete, "alertdialog"),
+    ("/tenants", saved_filters, "dialog"),
+    ("/tenants?size=25&q=t-0", bulk_report, "dialog"),
+    ("/profile", new_token, "dialog"),
+    ("/settings/users", new_user, "dialog"),
+    ("/settings/users", roles_of, "dialog"),
+    ("/settings", change_option, "alertdialog"),
+    ("/settings/secrets", recovery_key, "dialog"),
 )
 
 

@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import BrowserContext, Page, expect
+from playwright.async_api import Page, expect
 from python_calamine import CalamineWorkbook
 
 from e2e.console import ADMIN, PASSWORD, Console, running
+from e2e.people import OTHERS_PASSWORD, enter, visit
 
 pytestmark = pytest.mark.timeout(300)  # the pages may have to be built first
 
 OTHERS = {"ann": ("Admin", "global"), "olga": ("Operator", "tenant:acme"), "vera": ("Viewer", "tenant:acme")}
-OTHERS_PASSWORD = "a long one for the others"
 FORMULA = "=HYPERLINK(1)"
 
 
@@ -52,21 +52,9 @@ async def as_user(console: Console, open_browser: Any) -> Any:
     """Opens a page of somebody who is signed in."""
 
     async def opened(who: str = ADMIN, **options: Any) -> Page:
-        context: BrowserContext = await open_browser(console, **options)
-        password = PASSWORD if who == ADMIN else OTHERS_PASSWORD
-        answer = await context.request.post(
-            "/api/auth/login", data={"username": who, "password": password}, headers={"Origin": console.url}
-        )
-        assert answer.ok, await answer.text()
-        return await context.new_page()
+        return await enter(await open_browser(console, **options), console, who)
 
     return opened
-
-
-async def visit(page: Page, address: str) -> None:
-    await page.goto(address)
-    await expect(page.locator("main > *").nth(1)).to_be_visible()
-    await expect(page.locator("main [aria-busy='true']")).to_have_count(0)
 
 
 async def save(page: Page, name: str, *, shared: bool = False) -> None:

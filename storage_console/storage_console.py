@@ -22,6 +22,7 @@ from storage_console.security import App, Doors, Outer, Trust, trust_of
 from storage_console.session import AuthMiddleware, on_error, redact_logs
 from storage_console.settings import approvals_page as settings_approvals_page
 from storage_console.settings import page as settings_page
+from storage_console.settings import secrets_page as settings_secrets_page
 from storage_console.settings import sessions_page as settings_sessions_page
 from storage_console.settings import tokens_page as settings_tokens_page
 from storage_console.settings import users_page as settings_users_page
@@ -45,6 +46,7 @@ PAGES = (
     settings_users_page,
     settings_sessions_page,
     settings_tokens_page,
+    settings_secrets_page,
     settings_approvals_page,
     profile_page,
 )  # fmt: skip  # importing them registers their routes

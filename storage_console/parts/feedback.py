@@ -25,8 +25,8 @@ __all__ = [
     "status_pill", "toast",
 ]  # fmt: skip
 
-OK = ("active", "approved", "online", "ready", "proven", "succeeded", "passed", "healthy")
-GOOD = ("stored",)
+OK = ("active", "approved", "primary", "online", "ready", "proven", "succeeded", "passed", "healthy")
+GOOD = ("stored", "enabled")
 BUSY = ("running", "proving", "creating", "deleting", "restoring")
 WAIT = ("queued", "pending", "paused")
 WARN = ("suspended", "unproven", "stale", "degraded")

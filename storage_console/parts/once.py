@@ -61,8 +61,8 @@ function ScOnce({action, method, verb, show, told, onDone, onCancel, children}) 
       jsx("div", {className: "sc-note", "data-tone": "warn", role: "status"}, jsx("div", null, told)),
       jsx("div", {className: "sc-renew-line"},
         jsx("label", {className: "sc-hidden", htmlFor: "once-secret"}, "Shown this once"),
-        jsx("input", {id: "once-secret", className: "sc-input sc-mono", readOnly: true, value: secret,
-          onFocus: (e) => e.target.select()}),
+        jsx(secret.length > 80 ? "textarea" : "input", {id: "once-secret", className: "sc-input sc-mono", readOnly: true,
+          value: secret, rows: 6, onFocus: (e) => e.target.select()}),
         jsx("button", {type: "button", className: "sc-btn", onClick: async () => {
           try { await navigator.clipboard.writeText(secret); copy(true); }
           catch { document.getElementById("once-secret")?.select(); document.execCommand("copy"); copy(true); } }},

@@ -206,7 +206,7 @@ def _footer(state: Any) -> rx.Component:
         ),
         rx.el.span(class_name="sc-grow"),
         rx.el.label(
-            rx.el.span("Rows", class_name="sc-faint"),
+            rx.el.span("Rows", class_name="sc-faint sc-label"),
             rx.el.select(
                 *[rx.el.option(str(n), value=str(n)) for n in SIZES],
                 value=state.size.to_string(),

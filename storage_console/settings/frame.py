@@ -12,6 +12,7 @@ TABS = (
     ("Users and roles", "/settings/users"),
     ("Sign-ins", "/settings/sessions"),
     ("API tokens", "/settings/tokens"),
+    ("Secrets", "/settings/secrets"),
     ("Approvals", "/settings/approvals"),
 )
 

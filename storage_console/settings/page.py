@@ -52,8 +52,16 @@ def _options() -> rx.Component:
         stored = row.source == "set here"
         since = rx.cond(
             stored,
-            rx.el.p(row.note, " ", ago(at=row.changed), class_name="sc-hint"),
-            rx.el.p("Default: ", mono(row.default), class_name="sc-hint"),
+            rx.el.p(
+                "Set ",
+                row.note,
+                " ",
+                ago(at=row.changed),
+                "; the default is ",
+                mono(row.default),
+                class_name="sc-hint",
+            ),
+            rx.fragment(),
         )
         return rx.el.li(
             rx.el.div(_about(row), since, class_name="sc-grow"),

@@ -43,7 +43,7 @@ class SettingRow:
     changed: float
 
 
-WORDS = {"url": "URL", "pg": "PostgreSQL", "bin": "programs", "two": "two-"}
+WORDS = {"url": "URL", "pg": "PostgreSQL", "bin": "programs", "two": "two-", "jwt": "JWT", "jwks": "JWKS"}
 
 
 def _title(key: str) -> str:
@@ -60,13 +60,13 @@ def setting_row(row: Setting) -> SettingRow:
     return SettingRow(
         row.id,
         _title(row.id),
-        row.text,
+        row.text.replace("`", ""),
         value,
         row.value or "",
         SOURCES.get(row.source, row.source),
         TONES.get(row.source, "off"),
         str(row.kind),
-        row.default if row.default is not None else "",
+        "empty" if row.default == "" else row.default or "",
         f"by {row.set_by}" if row.set_by else "",
         words.epoch(row.updated_at),
     )

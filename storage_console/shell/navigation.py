@@ -33,6 +33,7 @@ MORE = (
     ),
     Entry("Sign-ins", "/settings/sessions", "monitor", "Settings", "sessions browsers revoke"),
     Entry("API tokens", "/settings/tokens", "key-round", "Settings", "programs keys revoke"),
+    Entry("Secrets", "/settings/secrets", "vault", "Settings", "keys passwords master key rotate recovery"),
     Entry(
         "Approvals",
         "/settings/approvals",
