@@ -26,7 +26,7 @@ from .handle import JobHandle
 from .kernel import Kernel, Service, active_tenant, found, raced
 from .operation import Accepted, Effect, durable, operation
 from .request import ById, Confirmed, ListRequest, Request
-from .targets import a_list, database, new_database, provider
+from .targets import a_list, database, database_target, may_inspect, new_database, provider
 
 
 class NewDatabase(Request):
@@ -187,12 +187,13 @@ class Databases(Service):
     @operation("databases.list", needs=Permission.INVENTORY_READ, on=a_list("database"), effect=Effect.READ)
     async def list(self, ctx: Context, request: ListDatabases) -> Page[Database]:
         async with self.kernel.catalog.read() as uow:
-            return await uow.databases.find(request.query(self.reach(ctx, Permission.INVENTORY_READ)))
+            page = await uow.databases.find(request.query(self.reach(ctx, Permission.INVENTORY_READ)))
+        return replace(page, items=tuple(_shown(ctx, d) for d in page.items))
 
     @operation("databases.get", needs=Permission.INVENTORY_READ, on=database(), effect=Effect.READ)
     async def get(self, ctx: Context, request: GetDatabase) -> Database:
         async with self.kernel.catalog.read() as uow:
-            return await found(uow.databases.get(request.id), "database", request.id)
+            return _shown(ctx, await found(uow.databases.get(request.id), "database", request.id))
 
     @operation("databases.delete", needs=Permission.DATABASE_DELETE, on=database())
     async def delete(self, ctx: Context, request: DeleteDatabase) -> Database:
@@ -329,6 +330,12 @@ class Databases(Service):
         if before is not None and before.id != row.id:
             await uow.databases.save(replace(before, is_default=False, updated_at=self.kernel.now()))
         return replace(row, is_default=True)
+
+
+def _shown(ctx: Context, row: Database) -> Database:
+    """The database as this caller may see it: where it lies only with the right to inspect its provider."""
+    allowed = may_inspect(ctx, database_target(row))
+    return row if allowed else replace(row, location=None, problem=None)
 
 
 def _refuse_unowned(row: Database) -> None:

@@ -15,7 +15,7 @@ from .kernel import Kernel, Service, found, raced
 from .operation import Effect, operation, read_order
 from .request import ById, ListRequest
 from .runner import Registry
-from .targets import a_list, job
+from .targets import a_list, job, job_target, may_inspect
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class Jobs(Service):
     @operation("jobs.get", needs=Permission.INVENTORY_READ, on=job(), effect=Effect.READ)
     async def get(self, ctx: Context, request: GetJob) -> Job:
         async with self.kernel.catalog.read() as uow:
-            return await found(uow.jobs.get(request.id), "job", request.id)
+            return _shown(ctx, await found(uow.jobs.get(request.id), "job", request.id))
 
     @operation("jobs.cancel", needs=Permission.JOB_CONTROL, on=job())
     async def cancel(self, ctx: Context, request: CancelJob) -> Job:
@@ -112,3 +112,13 @@ class Jobs(Service):
             job = await uow.jobs.get(id)
             if job is not None:
                 await uow.jobs.save(replace(job, retry_of=before))
+
+
+def _shown(ctx: Context, row: Job) -> Job:
+    """The job as this caller may see it: log and places only with the right to inspect its provider."""
+    if may_inspect(ctx, job_target(row)):
+        return row
+    result = row.result
+    if result and "location" in result:
+        result = {**result, "location": None}
+    return replace(row, log=(), result=result)

@@ -32,7 +32,7 @@ from ..domain.provider import (
 from .kernel import Service, found, password_place, previous_place, put_secret, raced
 from .operation import Effect, operation
 from .request import ById, Confirmed, ListRequest, Request
-from .targets import a_list, everything, provider, provider_target
+from .targets import a_list, everything, may_inspect, provider, provider_target
 
 
 class Connection(Request):
@@ -322,7 +322,6 @@ def _needs_global(ctx: Context, permission: Permission) -> None:
 
 def _shown(ctx: Context, row: Provider) -> Provider:
     """The provider as this caller may see it: host, user and path only with the right to inspect it."""
-    verdict = decide(Permission.PROVIDER_INSPECT, provider_target(row), ctx.grants, ctx.actor.id)
-    if verdict is Verdict.ALLOWED:
+    if may_inspect(ctx, provider_target(row)):
         return row
     return replace(row, endpoint=Endpoint(tls=row.endpoint.tls), problem=None, server=None)

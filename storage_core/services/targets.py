@@ -5,7 +5,8 @@ from typing import Any
 
 from ..domain.context import Context
 from ..domain.database import Database
-from ..domain.permission import Target
+from ..domain.job import Job
+from ..domain.permission import Permission, Target, Verdict, decide
 from ..domain.provider import Provider
 from ..domain.tenant import Tenant
 from ..ports.catalog import UnitOfWork
@@ -34,6 +35,10 @@ def database_target(database: Database) -> Target:
         database.provider_id,
         version=database.updated_at.isoformat(),
     )
+
+
+def job_target(job: Job) -> Target:
+    return Target("job", job.id, job.operation, job.tenant_id, job.provider_id, job.actor_id)
 
 
 def everything(kind: str) -> TargetOf:
@@ -114,7 +119,11 @@ def backup(field: str = "id") -> TargetOf:
 def job(field: str = "id") -> TargetOf:
     async def find(uow: UnitOfWork, _ctx: Context, request: Any) -> Target:
         id = getattr(request, field)
-        row = await found(uow.jobs.get(id), "job", id)
-        return Target("job", row.id, row.operation, row.tenant_id, row.provider_id, row.actor_id)
+        return job_target(await found(uow.jobs.get(id), "job", id))
 
     return find
+
+
+def may_inspect(ctx: Context, target: Target) -> bool:
+    """Whether the caller may see what tells where an engine is: hosts, users, paths, logs of jobs."""
+    return decide(Permission.PROVIDER_INSPECT, target, ctx.grants, ctx.actor.id) is Verdict.ALLOWED

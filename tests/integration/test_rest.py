@@ -4,12 +4,14 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
 
 from storage_core.domain.errors import NotFound, TenantSuspended
+from storage_core.domain.job import Job, JobStatus, LogLine
 from storage_core.domain.permission import Role
 from storage_core.domain.sizes import MAX_BODY
 from tests.integration.doors import ADDRESS, Doors
@@ -101,6 +103,29 @@ async def test_what_is_suspended_leaves_the_lists_of_those_who_have_more(doors: 
     await doors.call("tenants.suspend", id=doors.tenants["acme"].id, confirm="acme")
     assert [d.name for d in (await doors.call("databases.list", ctx)).items] == ["of-other"]
     assert (await doors.call("databases.list")).total == 2, "who runs the whole sees the whole"
+
+
+async def test_a_viewer_sees_that_things_exist_and_not_where(doors: Doors) -> None:
+    folder = doors.core.settings.home / "files"
+    files = await doors.call(
+        "providers.create", name="files", kind="sqlite", connection={"path": str(folder)}
+    )
+    acme = await doors.tenant("acme")
+    row = await doors.call("databases.create", provider_id=files.id, name="orders", tenant_id=acme.id)
+    assert row.location.startswith(str(folder))
+    now = doors.clock()
+    job = Job(
+        "j1", "backups.restore", now, now, "u", "u", tenant_id=acme.id, log=(LogLine(now, "to /there"),)
+    )
+    job = replace(job, result={"id": "d", "location": "/there"}, status=JobStatus.SUCCEEDED)
+    async with doors.core.kernel.catalog.write() as uow:
+        await uow.jobs.add(job)
+    for role, sees in ((Role.VIEWER, False), (Role.OPERATOR, True)):
+        async with doors.rest(role, "tenant:acme") as http:
+            one = (await http.get(f"{BASE}/databases/{row.id}")).text
+            all_ = (await http.get(f"{BASE}/databases/list")).text
+            run = (await http.get(f"{BASE}/jobs/j1")).text
+        assert (str(folder) in one, str(folder) in all_, "/there" in run) == (sees,) * 3
 
 
 # repeated calls
