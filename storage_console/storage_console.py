@@ -7,6 +7,8 @@ from typing import Any, cast
 import reflex as rx
 
 from storage_console import core
+from storage_console.audit import one_page as entry_page
+from storage_console.audit import page as audit_page
 from storage_console.backups import one_page as backup_page
 from storage_console.backups import page as backups_page
 from storage_console.databases import one_page as database_page
@@ -49,6 +51,8 @@ PAGES = (
     settings_secrets_page,
     settings_approvals_page,
     profile_page,
+    audit_page,
+    entry_page,
 )  # fmt: skip  # importing them registers their routes
 
 _api: list[App] = []

@@ -80,6 +80,7 @@ class ListState(SavedState, BulkState, rx.State, mixin=True):
     """See the module's description."""
 
     _noun: ClassVar[str] = "row"
+    _plural: ClassVar[str] = ""  # where it is not the noun with an s
     _sorts: ClassVar[tuple[str, ...]] = ("created_at",)
     _sort: ClassVar[str] = "-created_at"
     _filters: ClassVar[tuple[Filter, ...]] = ()
@@ -217,7 +218,7 @@ class ListState(SavedState, BulkState, rx.State, mixin=True):
         )
         self.facets = [facet(f, self._chosen.get(f.key, "")) for f in self._filters]
         self.filtered = bool(chosen or text)
-        self.summary = words.count(self.total, self._noun)
+        self.summary = words.count(self.total, self._noun, self._plural)
         self._name_saved()
 
     def _drop(self) -> None:
@@ -311,10 +312,20 @@ class ListState(SavedState, BulkState, rx.State, mixin=True):
 
     @rx.event
     @requires(Permission.SIGNED_IN)
+    async def enter(self, key: str, value: str):
+        """Takes what was typed into a filter."""
+        spec = next((f for f in self._filters if f.key == key and f.kind != "choice"), None)
+        if spec is not None:
+            bang = "!" if self._chosen.get(key, "").startswith("!") and spec.kind == "text" else ""
+            self._chosen = {**self._chosen, key: cleaned(spec, bang + str(value).removeprefix("!"))}
+            await self._again()
+
+    @rx.event
+    @requires(Permission.SIGNED_IN)
     async def negate(self, key: str, negated: bool):
         """Turns a filter from *is* to *is not* and back."""
         value = self._chosen.get(key, "").removeprefix("!")
-        if any(f.key == key for f in self._filters) and value:
+        if any(f.key == key and f.kind != "time" for f in self._filters) and value:
             self._chosen = {**self._chosen, key: f"!{value}" if negated is True else value}
             await self._again()
 

@@ -43,6 +43,7 @@ def toolbar(
             class_name="sc-search",
         ),
         rx.foreach(state.facets, partial(_facet, state)),
+        _typed(state) if any(f.kind != "choice" for f in state._filters) else rx.fragment(),
         rx.cond(state.filtered, button("Clear", look="ghost", icon="x", on_click=state.clear("")), rx.fragment()),
         rx.el.span(class_name="sc-grow"),
         _freshness(state),
@@ -75,7 +76,7 @@ def _facet(state: Any, f: Any) -> rx.Component:
             on_click=state.negate(f.key, negated),
         )
 
-    return rx.popover.root(
+    ticked = rx.popover.root(
         rx.popover.trigger(
             rx.el.button(
                 rx.el.span(f.label),
@@ -102,6 +103,74 @@ def _facet(state: Any, f: Any) -> rx.Component:
             custom_attrs={"aria-label": f.label},
         ),
     )
+    return rx.cond(f.kind == "choice", ticked, rx.fragment())
+
+
+def _typed(state: Any) -> rx.Component:
+    """The filters one types into, together behind one button; those that narrow the list are named beside it."""
+
+    def told(f: Any) -> rx.Component:
+        chip = rx.el.button(
+            rx.el.span(f.label),
+            rx.el.strong(f.text),
+            rx.icon("x", size=13, aria_hidden="true"),
+            on_click=state.clear(f.key),
+            class_name="sc-btn sc-facet",
+            data_on="true",
+            type="button",
+            title="Remove this filter",
+        )
+        return rx.cond((f.kind != "choice") & (f.text != ""), chip, rx.fragment())
+
+    return rx.fragment(
+        rx.popover.root(
+            rx.popover.trigger(
+                rx.el.button(
+                    rx.icon("sliders-horizontal", size=14, aria_hidden="true"),
+                    rx.el.span("More filters"),
+                    class_name="sc-btn sc-facet",
+                    type="button",
+                )
+            ),
+            rx.popover.content(
+                rx.foreach(state.facets, partial(_typed_line, state)),
+                class_name="sc-pop sc-pop-wide sc-typed",
+                align="start",
+                custom_attrs={"aria-label": "More filters"},
+            ),
+        ),
+        rx.foreach(state.facets, told),
+    )
+
+
+def _typed_line(state: Any, f: Any) -> rx.Component:
+    text = typed(
+        400, value=f.typed, on_change=state.enter(f.key), aria_label=f.label,
+        class_name="sc-input", auto_complete="off", spell_check=False,
+    )  # fmt: skip
+    time = rx.el.input(
+        type="datetime-local", value=f.typed, on_change=state.enter(f.key),
+        aria_label=f.label, class_name="sc-input",
+    )  # fmt: skip
+    turned = rx.el.label(
+        rx.el.input(
+            type="checkbox",
+            class_name="sc-check",
+            checked=f.negated,
+            on_change=state.negate(f.key, ~f.negated),
+            disabled=f.typed == "",
+        ),
+        rx.el.span("is not"),
+        class_name="sc-inline sc-faint",
+    )
+    line = rx.el.div(
+        rx.el.div(
+            rx.el.span(f.label), rx.cond(f.kind == "text", turned, rx.el.span("UTC", class_name="sc-faint"))
+        ),
+        rx.cond(f.kind == "text", text, time),
+        class_name="sc-typed-line",
+    )
+    return rx.cond(f.kind == "choice", rx.fragment(), line)
 
 
 def _freshness(state: Any) -> rx.Component:

@@ -21,6 +21,7 @@ MENU = (
     Entry("Tenants", "/tenants", "building-2", "Storage", "customers organisations namespaces"),
     Entry("Backups", "/backups", "archive", "Protection", "restore proof recovery points"),
     Entry("Jobs", "/jobs", "list-checks", "Operation", "work progress running queue tasks"),
+    Entry("Audit", "/audit", "scroll-text", "Operation", "log history who changed verify trail"),
     Entry(
         "Settings", "/settings", "settings", "Operation", "configuration options environment two-person rule"
     ),

@@ -71,6 +71,11 @@ class AuditEntry:
     def id(self) -> str:
         return f"{self.chain}:{self.sequence}"
 
+    @property
+    def changed(self) -> str:
+        """The changes in one line."""
+        return "; ".join(f"{c.field}: {c.before or '—'} → {c.after or '—'}" for c in self.changes)
+
 
 def changes_text(changes: Iterable[Change]) -> str:
     """Changes as RFC 8785 JSON."""
