@@ -43,7 +43,7 @@ from .ports.verifier import TokenVerifier
 from .providers.directory import EngineDirectory
 from .providers.registry import builder
 from .services.approvals import Approvals
-from .services.audits import HEADS_SECONDS, Audits
+from .services.audits import Audits
 from .services.backups import Backups
 from .services.configuration import Configuration, Setting
 from .services.databases import Databases
@@ -73,6 +73,7 @@ BUS_SECONDS = 0.2
 NET_SECONDS = 2.0
 RECONCILE_SECONDS = 60
 PROBE_SECONDS = 30
+HEADS_SECONDS = 60
 #: How long a process that ends waits for the place of the audit's heads.
 EXPORT_SECONDS = 15
 WORKER_JOBS = 2
@@ -450,7 +451,9 @@ async def open_worker(core: Core) -> AsyncIterator[JobRunner]:
         # Beside the jobs, not before them: an engine that does not answer keeps nobody waiting.
         asyncio.create_task(_every(RECONCILE_SECONDS, reconciler.settle, at_once=True), name="reconciler"),
         asyncio.create_task(_every(PROBE_SECONDS, monitor.probe_all), name="monitor"),
-        asyncio.create_task(_every(HEADS_SECONDS, core.heads.export, at_once=True), name="heads"),
+        asyncio.create_task(
+            _every(HEADS_SECONDS, core.heads.export, at_once=True, set_to=core.heads.interval), name="heads"
+        ),
     ]
     try:
         yield runner
@@ -465,13 +468,23 @@ async def open_worker(core: Core) -> AsyncIterator[JobRunner]:
             await asyncio.wait_for(core.heads.export(), EXPORT_SECONDS)
 
 
-async def _every(seconds: float, work: Callable[[], Awaitable[None]], *, at_once: bool = False) -> None:
-    """Repeat some upkeep; a round that fails is logged and does not end the next ones."""
+async def _every(
+    seconds: float,
+    work: Callable[[], Awaitable[None]],
+    *,
+    at_once: bool = False,
+    set_to: Callable[[], Awaitable[float]] | None = None,
+) -> None:
+    """Repeat some upkeep; a round that fails is logged and does not end the next ones.
+
+    `set_to` answers the pause people have set; `seconds` stands for it where it cannot be read.
+    """
     if not at_once:
         await asyncio.sleep(seconds)
     while True:
         try:
             await work()
+            seconds = seconds if set_to is None else await set_to()
         except StorageError as error:
             log.warning("upkeep: %s", error.detail)
         except Exception:  # noqa: BLE001 - it is logged, with its trace, and the next round comes

@@ -59,6 +59,9 @@ class Options:
     outbound_networks: str = _option(
         "", "Further networks that may be connected to, separated by commas (10.1.0.0/16).", check=_networks
     )
+    audit_heads_seconds: int = _option(
+        60, "Seconds between two exports of the audit log's signed heads.", low=5, high=86_400
+    )
     rate_caller: int = _option(12_000, "Requests a minute of one token or session; 0 is no limit.")
     rate_address: int = _option(18_000, "Requests a minute of one address; 0 is no limit.")
     rate_sign_in: int = _option(300, "Sign-ins a minute of one address; 0 is no limit.")

@@ -1,7 +1,7 @@
 """The audit log, read and verified."""
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from pydantic import Field
 
@@ -21,8 +21,6 @@ from .request import ById, ListRequest, Request
 from .targets import a_list, everything
 
 RUN = 5000
-#: How often heads are exported, until somebody sets it otherwise.
-HEADS_SECONDS = 60
 
 
 class AuditFilter(Request):
@@ -177,7 +175,7 @@ class Audits(Service):
 
     @operation("audit.heads", needs=Permission.AUDIT_READ, on=everything("audit"), effect=Effect.READ)
     async def heads(self, ctx: Context, request: AuditHeads) -> Exported:
-        return await exported(self.kernel, timedelta(seconds=HEADS_SECONDS))
+        return await exported(self.kernel)
 
     @operation(
         "audit.export",

@@ -20,7 +20,7 @@ from ..domain.heads import (
     signed_line,
     unsigned,
 )
-from .kernel import Kernel, Service
+from .kernel import Kernel, Service, options_in
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +76,11 @@ class HeadExport(Service):
         self._failing = False
         self._lock = asyncio.Lock()
 
+    async def interval(self) -> float:
+        """Seconds until the next export, as set."""
+        async with self.kernel.catalog.read() as uow:
+            return (await options_in(uow)).audit_heads_seconds
+
     async def export(self) -> None:
         """Export what is new since the last time; a place that fails is an alert, not an error."""
         async with self._lock:
@@ -127,7 +132,7 @@ def _set_back(head: Head, now: Head | None) -> bool:
     return now is None or now.sequence < head.sequence or (now.sequence == head.sequence and now != head)
 
 
-async def exported(kernel: Kernel, interval: timedelta) -> Exported:
+async def exported(kernel: Kernel) -> Exported:
     """How far the heads are exported, and what is wrong with that."""
     public = await kernel.notary.public()
     place, pem = kernel.witness.place, kernel.notary.pem(public)
@@ -136,14 +141,15 @@ async def exported(kernel: Kernel, interval: timedelta) -> Exported:
     except StorageError as error:
         return Exported(place, key_id(public), pem, None, 0, error.detail)
     reached = {chain: max(at) for chain, at in known.by_chain.items()}
-    problem = await _problem(kernel, known, reached, interval)
+    problem = await _problem(kernel, known, reached)
     return Exported(place, key_id(public), pem, known.at, sum(reached.values()), problem)
 
 
-async def _problem(kernel: Kernel, known: Anchors, reached: dict[str, int], interval: timedelta) -> str:
+async def _problem(kernel: Kernel, known: Anchors, reached: dict[str, int]) -> str:
     if known.strange:
         return f"{known.strange} lines at the place are not signed by a key of this console."
     async with kernel.catalog.read() as uow:
+        interval = timedelta(seconds=(await options_in(uow)).audit_heads_seconds)
         late = [h for h in await uow.audit.heads() if h.sequence > reached.get(h.chain, 0)]
         # The first entries that are not exported yet: how long they have been waiting is what counts.
         waiting = [await uow.audit.get(h.chain, reached.get(h.chain, 0) + 1) for h in late[:LOOKED_AT]]
