@@ -43,7 +43,8 @@ class Furnished:
         """The address of every page for people who are signed in."""
         lists = ["/", "/providers", "/tenants", "/databases", "/backups", "/jobs", "/profile", "/settings"]
         lists += [f"/settings/{tab}" for tab in ("users", "sessions", "tokens", "secrets", "approvals")]
-        return [*lists, f"/databases/{self.database}", f"/backups/{self.backup}", f"/jobs/{self.job}"]
+        one = [f"/databases/{self.database}", f"/backups/{self.backup}", f"/jobs/{self.job}"]
+        return [*lists, *one, "/audit", "/audit/system:1"]
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ PASSWORD = "pictures-need-one-too"  # noqa: S105 - of a throw-away home
 PORT = 8097
 URL = f"http://127.0.0.1:{PORT}"
 CHROMIUM = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-PAGES = ("providers", "tenants", "databases", "backups", "jobs")
+PAGES = ("providers", "tenants", "databases", "backups", "jobs", "audit")
 WIDE, NARROW = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 
 

@@ -13,6 +13,7 @@ from storage_console.shell.layout import page
 
 #: The state as Vars: Reflex makes them of the class's fields, which type checkers cannot see.
 S: Any = AuditPage
+SEALED = "A secret shows as a keyed hash: equal for equal secrets, and nothing to guess with."
 
 
 @rx.page(route="/audit/[entry_id]", title="Audit entry · Storage Console", on_load=[S.load])
@@ -64,7 +65,7 @@ def _facts() -> rx.Component:
             ("Reason", _or_none(S.entry.reason)),
             ("Said", _or_none(S.detail)),
         ),
-        hashes,
+        rx.el.div(hashes, class_name="sc-body"),
     )
 
 
@@ -83,10 +84,7 @@ def _changes() -> rx.Component:
     return panel(
         rx.cond(asked, "What was asked for", "What it changed"),
         rx.cond(S.changes.length() > 0, listed, nothing),
-        rx.el.p(
-            "A secret shows as a keyed hash: equal for equal secrets, and nothing to guess with.",
-            class_name="sc-hint sc-inset",
-        ),
+        rx.cond(S.sealed, rx.el.p(SEALED, class_name="sc-body sc-hint"), rx.fragment()),
     )
 
 
@@ -99,5 +97,7 @@ def _related() -> rx.Component:
             ago(at=row.at),
         )
 
-    listed = small_table(("Entry", "Action", "Result", "When"), S.related, cells, label="The same request")
+    listed = small_table(
+        ("Entry", "Action", "Result", "When"), S.related, cells, label="Entries of the same request"
+    )
     return rx.cond(S.related.length() > 0, panel("The same request", listed), rx.fragment())

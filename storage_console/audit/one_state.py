@@ -44,6 +44,7 @@ class AuditPage(LiveState, rx.State):
     chain: str = ""
     link: str = ""
     changes: list[ChangeRow] = []
+    sealed: bool = False
     related: list[EntryRow] = []
 
     def _clear(self) -> None:
@@ -63,6 +64,7 @@ class AuditPage(LiveState, rx.State):
         self.actor_id, self.target_id, self.chain = found.actor_id, found.target_id, found.chain
         self.digest, self.hash, self.previous = found.digest, found.hash, found.previous
         self.changes = [ChangeRow(c.field, c.before or "", c.after or "") for c in found.changes]
+        self.sealed = any((c.after or c.before or "").startswith("hmac:") for c in found.changes)
         self.related = [entry_row(e, names) for e in same.items if e.id != found.id]
         place = PLACES.get(found.target_kind)
         self.link = f"{place}/{found.target_id}" if place and found.target_id else ""
