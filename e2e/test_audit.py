@@ -72,7 +72,7 @@ async def test_entries_are_read_filtered_and_have_addresses(signed_in: Any) -> N
     await page.get_by_label("Actor", exact=True).fill(VIEWER)
     await expect(page).to_have_url(re.compile(f"actor_name={VIEWER}"))
     await expect(updated).to_have_count(0)
-    await page.locator(".sc-typed-line", has_text="Actor").get_by_role("checkbox").check()
+    await page.locator(".sc-typed-line", has_text="Actor").get_by_role("checkbox").click()
     await expect(page).to_have_url(re.compile(f"actor_name=!{VIEWER}"))
     await expect(updated).to_have_count(1)
     await page.keyboard.press("Escape")
