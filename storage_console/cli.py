@@ -6,7 +6,7 @@ import signal
 import socket
 import sys
 import urllib.request
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,13 +27,13 @@ port_option = click.option("--port", type=click.IntRange(1, 65535), help="Port, 
 
 def main() -> None:
     """Entry point of `storage-console`."""
-    die_with_parent()
+    supervised = die_with_parent()
     from storage_core.cli import build
 
     group = build()
     for command in (up, web, desktop):
         group.add_command(command)
-    group(prog_name="storage-console")
+    group(prog_name="storage-console", obj=supervised)
 
 
 @click.command()
@@ -57,10 +57,13 @@ def up(host: str | None, port: int | None) -> None:
 @click.command()
 @host_option
 @port_option
-def web(host: str | None, port: int | None) -> None:
+@click.pass_obj
+def web(supervised: bool | None, host: str | None, port: int | None) -> None:
     """Serve pages, REST API and administration, without a worker."""
     settings = _settings(host, port)
     _claim(settings.host, settings.port)
+    if not supervised:  # who supervises us has looked already
+        _say_errors(lambda: _usable(settings))
     import uvicorn
 
     from storage_core.domain.sizes import MAX_FRAME, MAX_HEADERS
@@ -162,7 +165,6 @@ def _claim(host: str, port: int) -> None:
 def _supervise(settings: "Settings", ready: Ready) -> None:
     from filelock import FileLock, Timeout
 
-    from storage_core.domain.errors import StorageError
     from storage_core.settings import prepare_home
 
     _claim(settings.host, settings.port)
@@ -172,8 +174,15 @@ def _supervise(settings: "Settings", ready: Ready) -> None:
         home.acquire(timeout=0)
     except Timeout:
         raise click.ClickException(f"A console runs on {settings.home} already. Stop it first.") from None
+    _say_errors(lambda: _run(settings, ready))
+
+
+def _say_errors(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run, and say what is wrong in one line."""
+    from storage_core.domain.errors import StorageError
+
     try:
-        asyncio.run(_run(settings, ready))
+        asyncio.run(work())
     except GaveUp as error:
         raise click.ClickException(f"{error}.") from error
     except StorageError as error:
@@ -182,12 +191,17 @@ def _supervise(settings: "Settings", ready: Ready) -> None:
         sys.exit(130)
 
 
-async def _run(settings: "Settings", ready: Ready) -> None:
+async def _usable(settings: "Settings") -> None:
+    """A wrong key or an unusable catalog is said once, here, not by children again and again."""
     from storage_core.bootstrap import migrate, open_core
 
     await migrate(settings)
     async with open_core(settings):
-        pass  # a wrong key or an unusable catalog is said once, here, not by children again and again
+        pass
+
+
+async def _run(settings: "Settings", ready: Ready) -> None:
+    await _usable(settings)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 

@@ -20,10 +20,13 @@ class GaveUp(Exception):
     """A child died too often, too soon."""
 
 
-def die_with_parent(grace: float = 10.0) -> None:
-    """Ends this process, gently and then at once, when the supervisor's end of standard input closes."""
+def die_with_parent(grace: float = 10.0) -> bool:
+    """Ends this process, gently and then at once, when the supervisor's end of standard input closes.
+
+    Answers whether there is a supervisor.
+    """
     if os.environ.pop(MARK, None) is None:  # popped, so that grandchildren do not inherit it
-        return
+        return False
 
     def watch() -> None:
         while os.read(0, 1):
@@ -33,6 +36,7 @@ def die_with_parent(grace: float = 10.0) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, name="die-with-parent", daemon=True).start()
+    return True
 
 
 def say(text: str) -> None:

@@ -149,6 +149,10 @@ class Rewrapping(Protocol):
 class Masters(Protocol):
     """Master keys by their ids. Their bytes never leave."""
 
+    async def present(self) -> str:
+        """The id of the one that wraps from now on; made on first use."""
+        ...
+
     async def successor(self) -> str:
         """A durable master key to follow the present one; see MasterKeys."""
         ...
