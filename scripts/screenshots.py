@@ -23,7 +23,18 @@ PASSWORD = "pictures-need-one-too"  # noqa: S105 - of a throw-away home
 PORT = 8097
 URL = f"http://127.0.0.1:{PORT}"
 CHROMIUM = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-PAGES = ("providers", "tenants", "databases", "backups", "jobs", "audit")
+PAGES = (
+    "providers",
+    "tenants",
+    "databases",
+    "backups",
+    "jobs",
+    "audit",
+    "profile",
+    "settings",
+    "settings/users",
+)
+PEOPLE = (("ann", "Admin", "tenant:acme"), ("bob", "Operator", "global"), ("vera", "Viewer", "tenant:globex"))
 WIDE, NARROW = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 
 
@@ -35,6 +46,7 @@ async def main() -> None:
         async with console(env):
             try:
                 await furnish(env, Path(folder) / "files")
+                await invite(env)
                 await pictures()
             finally:
                 for kind in ("postgresql", "mongodb"):
@@ -109,6 +121,25 @@ async def furnish(env: dict[str, str], files: Path) -> None:
             await cli(env, "backups", "create", "--database-id", row["id"], "--wait")
 
 
+async def invite(env: dict[str, str]) -> None:
+    """A few people with roles, and a token."""
+    for name, role, scope in PEOPLE:
+        await cli(
+            env,
+            "users",
+            "create",
+            "--username",
+            name,
+            "--password",
+            PASSWORD,
+            "--role",
+            role,
+            "--scope",
+            scope,
+        )
+    await cli(env, "tokens", "create", "--name", "nightly", "--user", "admin", "--scopes", "role:Viewer")
+
+
 async def fill(name: str, physical: str, postgres: str, mongo: str) -> None:
     if name == "orders":
         connection = await asyncpg.connect(postgres.rsplit("/", 1)[0] + f"/{physical}")
@@ -138,12 +169,27 @@ async def pictures() -> None:
         for name in PAGES:
             await page.goto(f"{URL}/{name}")
             await page.get_by_role("heading", level=1).wait_for()
-            await shoot(page, name)
+            await shoot(page, name.replace("/", "-"))
+        await save_filter(page)
+        await shoot(page, "saved-filters")
         await page.set_viewport_size(NARROW)
         await page.goto(f"{URL}/backups")
         await page.get_by_role("heading", level=1).wait_for()
         await shoot(page, "backups-narrow")
         await browser.close()
+
+
+async def save_filter(page: Page) -> None:
+    """Keeps a filter and leaves the saved ones open."""
+    await page.goto(f"{URL}/backups?status=proven&sort=-size_stored")
+    for name in ("Proven, largest first", "This week"):
+        await page.get_by_role("button", name="Saved filters").click()
+        await page.get_by_label("Save these filters, order and columns as").fill(name)
+        await page.get_by_role("button", name="Save", exact=True).click()
+        await page.get_by_text(f"Saved as {name}").wait_for()
+        await page.get_by_role("dialog").wait_for(state="hidden")
+    await page.goto(f"{URL}/backups?status=proven&sort=-size_stored")
+    await page.get_by_role("button", name="Saved filters").click()
 
 
 async def shoot(page: Page, name: str) -> None:

@@ -61,6 +61,7 @@ from storage_console.session import (
     is_open,
     requires,
     signed_in,
+    toast,
 )
 
 __all__ = ["SIZES", "Facet", "Filter", "ListState"]
@@ -257,7 +258,7 @@ class ListState(SavedState, BulkState, rx.State, mixin=True):
         self.page = _number(given.get("page", ""), 1, MAX_PAGE, 1)
         self.hidden = [c for c in given.get("cols", "").removeprefix("-").split(",") if c][:30]
         self._forget()
-        self.help_open = self.bulk_open = False
+        self.help_open = self.bulk_open = self.saved_open = False
         await self._reload()
 
     @rx.event(background=True)
@@ -399,7 +400,11 @@ class ListState(SavedState, BulkState, rx.State, mixin=True):
     @requires(Permission.SIGNED_IN)
     def pick_all(self):
         """Selects everything that matches, on every page."""
+        if self.total > BULK_LIMIT:
+            most = words.count(BULK_LIMIT, "row")
+            return toast("warning", f"At most {most} at once", description="Narrow the filters first.")
         self.selected, self.all_matching = [row.id for row in self.rows], True
+        return None
 
     @rx.event
     @requires(Permission.SIGNED_IN)

@@ -40,8 +40,8 @@ LIVES = (
 def profile() -> rx.Component:
     """The page."""
     body = rx.el.div(
-        rx.el.div(_sessions(), _tokens(), class_name="sc-column"),
-        rx.el.div(_roles(), _preferences(), _password(), class_name="sc-column"),
+        rx.el.div(_sessions(), _tokens(), _password(), class_name="sc-column"),
+        rx.el.div(_roles(), _preferences(), class_name="sc-column"),
         class_name="sc-columns",
     )
     return page(
@@ -167,7 +167,7 @@ def _password() -> rx.Component:
                 on_done=S.password_changed,
             ),
             same("#f-password", "#f-repeat", "The two passwords differ."),
-            class_name="sc-body",
+            class_name="sc-body sc-narrow",
         ),
     )  # fmt: skip
 

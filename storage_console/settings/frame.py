@@ -5,6 +5,7 @@ from typing import Any
 
 import reflex as rx
 
+from storage_console.parts.client import follow
 from storage_console.shell.layout import page
 
 TABS = (
@@ -24,6 +25,7 @@ def settings(href: str, *children: Any, lead: Any = "", actions: Sequence[rx.Com
     return page(
         "Settings" if href == "/settings" else title,
         rx.el.nav(*[_tab(*tab, current=href) for tab in TABS], class_name="sc-subnav", aria_label="Settings"),
+        follow(0, ".sc-subnav [aria-current='page']"),
         *children,
         lead=lead,
         actions=actions,
