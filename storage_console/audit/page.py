@@ -49,7 +49,7 @@ def _verdict() -> rx.Component:
         rx.el.p(rx.cond(S.verdict != "", S.anchored, "Hashes every entry again and compares it with the signed heads.")),
         rx.el.span(class_name="sc-grow"),
         button("Verify", icon="shield-check", on_click=S.verify, busy=S.checking),
-        class_name="sc-verdict",
+        class_name="sc-verified",
         aria_label="Verification",
         aria_live="polite",
     )  # fmt: skip
