@@ -161,7 +161,11 @@ class Outer:
                     extra.append((b"cache-control", b"public, max-age=31536000, immutable"))
                 if scope.get("scheme") == "https" and b"strict-transport-security" not in given:
                     extra.append((b"strict-transport-security", b"max-age=31536000"))
-                message = {**message, "headers": [*message.get("headers", ()), *extra]}
+                # Reflex speaks of sharing with other origins even where it shares with none.
+                own = [
+                    h for h in message.get("headers", ()) if not h[0].lower().startswith(b"access-control-")
+                ]
+                message = {**message, "headers": [*own, *extra]}
             await send(message)
 
         return dressed

@@ -280,9 +280,13 @@ def _refused() -> StateUpdate:
 COOKIE = re.compile(r"(sc_session=)[^;\s'\"\\]+|('cookie'|\"cookie\"): *('[^']*'|\"[^\"]*\")", re.IGNORECASE)
 
 
+#: What somebody typed, under whatever name: an event as Reflex writes it ends with it.
+PAYLOAD = re.compile(r"(payload['\"]?[=:] ?)(?=[{\[]).*[}\]]", re.IGNORECASE | re.DOTALL)
+
+
 def redacted(text: str) -> str:
-    """The text without the values of session cookies and of cookie headers."""
-    return COOKIE.sub(lambda m: (m[1] or f"{m[2]}: ") + "***", text)
+    """The text without the values of session cookies, of cookie headers and of what an event carries."""
+    return COOKIE.sub(lambda m: (m[1] or f"{m[2]}: ") + "***", PAYLOAD.sub(r"\1***", text))
 
 
 def redact_logs() -> None:

@@ -21,7 +21,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from .backing.archive import SealedArchive
 from .backing.artifacts import store_from_url
 from .backing.bus import OutboxBus
-from .backing.jwt import Issuer, JwtVerifier
 from .backing.notary import VaultNotary
 from .backing.outbound import Guard, GuardedWeb
 from .backing.passwords import Argon2Passwords
@@ -241,6 +240,8 @@ class _Opening:
         settings = self._settings
         if settings.jwt_issuer is None:
             return None
+        from .backing.jwt import Issuer, JwtVerifier  # here: most homes trust no other issuer
+
         keys = settings.jwt_jwks
         try:
             if settings.jwt_jwks_file is not None:

@@ -5,12 +5,14 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from ipaddress import ip_address
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
-
-import httpx
 
 from ..domain.errors import AddressRefused, InvalidRequest, NameUnresolved, Unreachable
 from ..domain.outbound import LOOPBACK, Address, Rules, checked, plain
+
+if TYPE_CHECKING:
+    import httpx
 
 LOOKUP_SECONDS = 10.0
 WEB_SECONDS = 15.0
@@ -57,7 +59,9 @@ class GuardedWeb:
         self._http: httpx.AsyncClient | None = None
 
     @property
-    def _client(self) -> httpx.AsyncClient:
+    def _client(self) -> "httpx.AsyncClient":
+        import httpx  # here: most processes never ask the web
+
         if self._http is None:
             self._http = httpx.AsyncClient(
                 timeout=WEB_SECONDS,
@@ -75,6 +79,8 @@ class GuardedWeb:
         addresses = await self._guard.addresses(host, port, "url")
         if not secure and not all(any(ip_address(a) in n for n in LOOPBACK) for a in addresses):
             raise AddressRefused("Plain http is for this machine only.", hint="Use https.", field="url")
+        import httpx
+
         error: httpx.HTTPError | None = None
         for address in addresses:
             request = self._pinned(method, url, host, address, body, headers or {})
@@ -94,7 +100,9 @@ class GuardedWeb:
 
     def _pinned(
         self, method: str, url: str, host: str, address: str, body: bytes, headers: Mapping[str, str]
-    ) -> httpx.Request:
+    ) -> "httpx.Request":
+        import httpx
+
         meant = httpx.URL(url)
         request = self._client.build_request(
             method,
@@ -105,7 +113,7 @@ class GuardedWeb:
         request.extensions["sni_hostname"] = str(plain(host))
         return request
 
-    async def _answer(self, request: httpx.Request) -> tuple[int, bytes]:
+    async def _answer(self, request: "httpx.Request") -> tuple[int, bytes]:
         response = await self._client.send(request, stream=True)
         try:
             read = bytearray()

@@ -101,8 +101,10 @@ def _command(op: "Operation") -> click.Command:
     def callback(as_json: bool, wait: bool = False, **values: Any) -> None:
         from .run import run
 
-        request = params.read(op.request, values)
-        output.show(guarded(lambda: run(op, request, wait=wait, quiet=as_json)), as_json=as_json)
+        async def work() -> Any:
+            return await run(op, params.read(op.request, values), wait=wait, quiet=as_json)
+
+        output.show(guarded(work), as_json=as_json)
 
     flags = [_json_flag()]
     if immediate(op) is Ticket:
@@ -119,8 +121,10 @@ def _saving(op: "Operation") -> click.Command:
     def callback(as_json: bool, output_path: str, **values: Any) -> None:
         from .run import save
 
-        request = params.read(op.request, values)
-        saved = guarded(lambda: save(op, request, output_path))
+        async def work() -> Any:
+            return await save(op, params.read(op.request, values), output_path)
+
+        saved = guarded(work)
         if output_path != "-":
             output.show(saved, as_json=as_json)
 

@@ -81,7 +81,8 @@ def plain(host: str, field: str | None = None) -> Address | str:
     labels = name.removesuffix(".").split(".")
     if NUMBER.fullmatch(labels[-1]) or ":" in name or "%" in name:
         raise AddressRefused(
-            f"{host[:80]!r} is an address in a form that is not read the same everywhere.",
+            # Not quoted: people paste whole connection strings here, passwords and all.
+            "The host is an address in a form that is not read the same everywhere.",
             hint="Write it as four decimal numbers (10.0.0.7), as plain IPv6 (fd00::7), or give a host name.",
             field=field,
         )

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from ..domain.context import Context
 from ..domain.errors import (
@@ -57,6 +57,14 @@ class Connection(Request):
     path: str | None = Field(None, max_length=4096)
     """SQLite: the absolute directory that holds the databases."""
 
+    @field_validator("host")
+    @classmethod
+    def _plain(cls, value: str | None) -> str | None:
+        """Before anything else sees it: people paste connection strings here, and the audit keeps what it is told."""
+        if value is not None:
+            plain(value, "connection.host")
+        return value
+
     @model_validator(mode="after")
     def _one_of(self) -> Self:
         if (self.host is None) == (self.path is None):
@@ -70,8 +78,6 @@ class Connection(Request):
                 f"{kind} needs {'a path' if kind.is_files else 'a host'}.",
                 field=f"connection.{'path' if kind.is_files else 'host'}",
             )
-        if self.host is not None:
-            plain(self.host, "connection.host")
         if self.replica_set is not None and kind is not EngineKind.MONGODB:
             raise InvalidRequest("Only MongoDB has replica sets.", field="connection.replica_set")
         return Endpoint(**self.model_dump(exclude={"password"}))

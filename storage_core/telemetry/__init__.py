@@ -101,5 +101,15 @@ def configure(level: str, file: Path | None, diagnosing: bool = False) -> None:
         detailed.setFormatter(Redacting("text"))
         root.addHandler(detailed)
     root.setLevel(level)
-    for noisy in ("httpx", "httpcore", "asyncio", "alembic", "pymongo", "uvicorn.access"):
+    # Drivers tell whole statements and their values, clients whole requests: none of that is for a log.
+    for noisy in (
+        "httpx",
+        "httpcore",
+        "asyncio",
+        "alembic",
+        "aiosqlite",
+        "pymongo",
+        "sqlalchemy",
+        "uvicorn.access",
+    ):
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -4,7 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from storage_core.cli import build
 from storage_core.domain.errors import InvalidRequest
 from storage_core.domain.permission import Role
 from storage_core.settings import Settings
@@ -84,3 +86,17 @@ async def test_the_options_say_where_providers_may_be(tmp_path: Path) -> None:
         for wrong in ("10.0.0.1/8", "everything"):
             with pytest.raises(InvalidRequest):
                 await setting("outbound_networks", wrong)
+
+
+@pytest.mark.parametrize(
+    "host", ["127.1", "0x7f.1", "[::1]", "u:hunter2@10.0.0.1", "postgresql://u:hunter2@10.0.0.1/x"]
+)
+def test_the_command_line_says_so_without_the_text(tmp_path: Path, host: str) -> None:
+    given = ["providers", "create", "--name", "p", "--kind", "postgresql", "--connection.host", host]
+    result = CliRunner().invoke(
+        build(), given, env={"STORAGE_HOME": str(tmp_path)}, prog_name="storage-console"
+    )
+    assert result.exit_code == 2, result.output
+    assert "(--connection.host)" in result.stderr
+    assert "hunter2" not in result.output + result.stderr
+    assert not (tmp_path / "catalog.sqlite3").exists(), "refused before anything is opened, let alone noted"

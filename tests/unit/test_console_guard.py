@@ -11,7 +11,7 @@ import pytest
 from reflex_base.registry import RegistrationContext
 
 from storage_console import storage_console as app_module
-from storage_console.session import MARK, PUBLIC, Permission
+from storage_console.session import MARK, PUBLIC, Permission, redacted
 from storage_console.shell.navigation import MENU, MORE
 
 CONSOLE = Path(app_module.__file__).parent
@@ -115,3 +115,20 @@ def test_every_page_has_a_title_of_its_own() -> None:
     titles = [str(given["title"]) for _, given in pages()]
     assert all(title.endswith(" · Storage Console") for title in titles)
     assert len(set(titles)) == len(titles)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Event(name='x', router_data={}, payload={'data': {'anything': 'S3CRET'}})",
+        "Event(name='x', payload={'data': ['S3CRET', {'a': 1}]}) [txid=1]: Traceback",
+        "unknown event {'name': 'x', 'payload': {'q': 'S3CRET'}, 'router_data': {'headers': {}}}",
+        '{"name": "x", "payload": ["S3CRET"]}',
+        "headers: {'cookie': 'sc_session=S3CRET; other=1'}",
+    ],
+)
+def test_what_reflex_logs_of_an_event_is_blanked(text: str) -> None:
+    clean = redacted(text)
+    assert "S3CRET" not in clean
+    assert "***" in clean
+    assert redacted("a payload of words, and cookies") == "a payload of words, and cookies"
