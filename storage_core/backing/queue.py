@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.exc import SQLAlchemyError
 
-from ..domain.errors import Cancelled, Unavailable
+from ..domain.errors import Unavailable
 from ..ports.queue import Runner
 
 if TYPE_CHECKING:
@@ -85,10 +85,6 @@ class DbosQueue:
         with _reachable():
             await self._client.enqueue_async(self._options(job_id), job_id)
 
-    async def cancel(self, job_id: str) -> None:
-        with _reachable():
-            await self._client.cancel_workflow_async(job_id)
-
     async def resume(self, job_id: str) -> None:
         with _reachable():
             await self._client.resume_workflow_async(job_id, queue_name=QUEUE)
@@ -118,19 +114,19 @@ def _reachable() -> Iterator[None]:
 
 
 class DbosSteps:
-    """A running workflow's steps. Preemptible: a cancelled job stops inside its step, not after it."""
+    """A running workflow's steps.
+
+    DBOS's own cancellation is not used: it asks once a second, and a step that ends meanwhile leaves the job without
+    an owner who could say how it ended.
+    """
 
     async def step(self, name: str, work: Callable[[], Awaitable[T]]) -> T:
         from dbos import DBOS
-        from dbos import error as dbos_error
 
         async def run() -> T:
             return await work()
 
-        try:
-            return await DBOS.run_step_async({"name": name, "preemptible": True}, run)
-        except (dbos_error.DBOSWorkflowCancelledError, dbos_error.DBOSAwaitedWorkflowCancelledError):
-            raise Cancelled("The job was cancelled.") from None
+        return await DBOS.run_step_async({"name": name}, run)
 
 
 class DbosWorker:

@@ -12,7 +12,7 @@ class Steps(Protocol):
     async def step(self, name: str, work: Callable[[], Awaitable[T]]) -> T:
         """Run once; after a crash a finished step answers its recorded result, an unfinished one runs again.
 
-        The result must be JSON. A cancelled job stops inside or before the next step.
+        The result must be JSON. Cut off (the task is cancelled), a step counts as unfinished.
         """
         ...
 
@@ -32,10 +32,8 @@ class Queue(Protocol):
         """Enqueue on its own; idempotent by id."""
         ...
 
-    async def cancel(self, job_id: str) -> None: ...
-
     async def resume(self, job_id: str) -> None:
-        """Run a job again that was cancelled or failed, from its first unfinished step."""
+        """Run a job again whose worker is gone, from its first unfinished step."""
         ...
 
     async def known(self, job_id: str) -> str | None:

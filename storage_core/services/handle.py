@@ -1,12 +1,13 @@
 """A running job's handle on the world: steps, progress, log."""
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from ..domain.errors import Internal, StorageError, revive
+from ..domain.errors import Cancelled, Internal, StorageError, revive
 from ..domain.job import Job, LogLine, Progress
 from ..ports.backup import OnProgress
 from ..ports.queue import Steps
@@ -27,6 +28,9 @@ class JobHandle:
         #: What the work has changed, for the entry that ends it.
         self.recorded = Recording()
         self.changed = False
+        #: Whether somebody asked to stop it, be it before this run.
+        self.cancelled = job.cancel_requested
+        self._running: asyncio.Future[Any] | None = None
 
     @property
     def id(self) -> str:
@@ -38,11 +42,15 @@ class JobHandle:
         return self.job.target_id
 
     async def step(self, name: str, work: Callable[[], Awaitable[Any]]) -> Any:
-        """Run a step once: after a crash a finished one answers what it recorded (JSON), errors included."""
+        """Run a step once: after a crash a finished one answers what it recorded (JSON), errors included.
+
+        Cancelled when the job is, after what the step had begun was put away; a job that is cut off otherwise
+        (its worker stops) leaves with CancelledError and runs the step again.
+        """
 
         async def recorded() -> dict[str, Any]:
             try:
-                return {"value": await work()}
+                return {"value": await self._stoppable(work)}
             except StorageError as error:
                 return {"error": [error.code, error.detail, error.hint]}
             except Exception as error:
@@ -50,10 +58,38 @@ class JobHandle:
                 text = f"The step {name} failed unexpectedly ({type(error).__name__})."
                 return {"error": [Internal.code, text, Internal.default_hint]}
 
+        self.check()
         outcome = await self._steps.step(name, recorded)
         if "error" in outcome:
+            self.check()  # what goes wrong while a step is being stopped is no news
             raise revive(*outcome["error"])
         return outcome["value"]
+
+    async def _stoppable(self, work: Callable[[], Awaitable[Any]]) -> Any:
+        """The work as a task of its own, which `cancel` ends: Cancelled, where it was that."""
+        self._running = asyncio.ensure_future(work())
+        try:
+            return await self._running
+        except asyncio.CancelledError:
+            me = asyncio.current_task()
+            if me is None or not me.cancelling():
+                self.check()
+            raise
+        finally:
+            self._running = None
+
+    def cancel(self) -> None:
+        """Stop the step that runs now, and begin no other."""
+        if not self.cancelled:
+            self.cancelled = True
+            self.log("stopping: it was cancelled")
+            if self._running is not None:
+                self._running.cancel()
+
+    def check(self) -> None:
+        """Cancelled when the job is: between the batches of work that is no step."""
+        if self.cancelled:
+            raise Cancelled("The job was cancelled.")
 
     def progress(self, stage: str, percent: float | None = None, *, message: str = "") -> None:
         """Say where the job stands; cheap, written to the catalog by the runner a few times a second."""

@@ -1,13 +1,12 @@
 """Jobs: follow, cancel and repeat long work."""
 
-import logging
 from collections.abc import Callable
 from dataclasses import replace
 
 from pydantic import Field
 
 from ..domain.context import Context
-from ..domain.errors import Cancelled, Conflict, Unavailable
+from ..domain.errors import Cancelled, Conflict
 from ..domain.job import ENDED, Job, JobError, JobStatus, Ticket
 from ..domain.page import Page
 from ..domain.permission import Permission
@@ -16,8 +15,6 @@ from .operation import Effect, operation, read_order
 from .request import ById, ListRequest
 from .runner import Registry
 from .targets import a_list, job, job_target, may_inspect
-
-log = logging.getLogger(__name__)
 
 
 class ListJobs(ListRequest):
@@ -68,13 +65,9 @@ class Jobs(Service):
 
     @operation("jobs.cancel", needs=Permission.JOB_CONTROL, on=job())
     async def cancel(self, ctx: Context, request: CancelJob) -> Job:
-        row = await raced(lambda: self._mark_cancelled(ctx, request.id))
-        # A running job stops inside its step and writes down how it ended; the reconciler says it again if need be.
-        try:
-            await self.kernel.queue.cancel(row.id)
-        except Unavailable as error:
-            log.warning("cancel %s: %s", row.id, error.detail)
-        return row
+        # Its worker looks at the row, stops inside the step and writes down how the job ended. The queue is not told:
+        # it would take the job away from the worker in the middle of that.
+        return await raced(lambda: self._mark_cancelled(ctx, request.id))
 
     async def _mark_cancelled(self, ctx: Context, id: str) -> Job:
         async with self.kernel.catalog.write() as uow:

@@ -86,9 +86,7 @@ class Reconciler(Service):
 
     async def _look_after(self, job: Job, word: str | None) -> None:
         silent = self.kernel.now() - job.updated_at
-        if word == "CANCELLED":
-            await self._fail(job, Cancelled("The job was cancelled."))
-        elif word in _OVER:
+        if word in _OVER:
             if silent > LOST_AFTER:
                 await self._fail(job, Interrupted("The worker stopped before it said how the job ended."))
         elif word is None:
@@ -96,8 +94,6 @@ class Reconciler(Service):
                 await self.kernel.queue.enqueue(job.id)
             elif silent > LOST_AFTER:
                 await self._fail(job, Interrupted("The job was lost by the job store."))
-        elif job.cancel_requested:
-            await self.kernel.queue.cancel(job.id)
         elif job.status is JobStatus.RUNNING and word == "PENDING" and silent > DEAD_AFTER:
             log.warning("job %s: its worker %s is silent, another one takes it", job.id, job.worker)
             await self.kernel.queue.resume(job.id)
@@ -108,7 +104,9 @@ class Reconciler(Service):
             return tuple([job async for job in every(uow.jobs, running)])
 
     async def _fail(self, job: Job, error: StorageError) -> None:
-        status = JobStatus.CANCELLED if isinstance(error, Cancelled) else JobStatus.FAILED
+        if job.cancel_requested:
+            error = Cancelled("The job was cancelled.")
+        status = JobStatus.CANCELLED if job.cancel_requested else JobStatus.FAILED
         log.warning("job %s (%s) settled: %s", job.id, job.operation, error.detail)
         await self._runner.end(job.id, status, error=error)
 

@@ -104,25 +104,34 @@ class JobRunner:
             return job
 
     async def _follow(self, handle: JobHandle, over: asyncio.Event) -> None:
-        """Write progress while it changes, and a heartbeat while it does not, until the work is over."""
+        """Until the work is over: write progress while it changes and a heartbeat while not, hear of a cancellation."""
         told = asyncio.get_running_loop().time()
         while not over.is_set():
             try:
                 await asyncio.wait_for(over.wait(), FLUSH_SECONDS)
             except TimeoutError:
                 now = asyncio.get_running_loop().time()
-                if handle.changed or now - told >= HEARTBEAT_SECONDS:
+                due = handle.changed or now - told >= HEARTBEAT_SECONDS
+                if due:
                     handle.changed, told = False, now
-                    await self._tell(handle)
+                await self._tell(handle, due)
 
-    async def _tell(self, handle: JobHandle) -> None:
+    async def _tell(self, handle: JobHandle, due: bool) -> None:
+        """Write progress where it is due, and hear whether the job was cancelled."""
         try:
-            await self._flush(handle)
+            job = await (self._flush(handle) if due else self._seen(handle.id))
         except Exception:
             # Progress is news, not truth: the next one will do, and the job goes on.
             log.debug("progress of %s was not written", handle.id, exc_info=True)
+            return
+        if job is not None and job.cancel_requested:
+            handle.cancel()
 
-    async def _flush(self, handle: JobHandle) -> None:
+    async def _seen(self, job_id: str) -> Job | None:
+        async with self.kernel.catalog.read() as uow:
+            return await uow.jobs.get(job_id)
+
+    async def _flush(self, handle: JobHandle) -> Job | None:
         now = self.kernel.now()
         async with self.kernel.catalog.write() as uow:
             job = await uow.jobs.get(handle.id)
@@ -130,6 +139,7 @@ class JobRunner:
                 await uow.jobs.save(
                     replace(job, progress=handle.state, log=handle.lines, heartbeat_at=now, updated_at=now)
                 )
+            return job
 
     async def end(
         self,

@@ -175,11 +175,13 @@ class Secrets(Service):
         tenant_id = request.tenant_id or ctx.tenant_id
         job.progress("keys", 0)
         faults = await self._faults_of_keys(tenant_id)
+        job.check()
         job.progress("envelopes", 5)
         count, more = await self._faults_of_envelopes(tenant_id)
         faults += more
         providers = 0
         if tenant_id is None:
+            job.check()
             job.progress("providers", 60)
             providers, more = await self._faults_of_providers()
             faults += more
@@ -255,6 +257,7 @@ def _told(job: JobHandle) -> OnRewrapped:
     job.progress("rewrap", 0)
 
     def report(done: int, total: int) -> None:
+        job.check()  # what is sealed anew already stays so, and both keys open
         percent = round(100 * done / total, 1) if total else None
         job.progress("rewrap", percent, message=f"{done} of {total} sealed anew")
 

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -30,6 +29,7 @@ from storage_core.services.backups import CreateBackup, RestoreBackup, VerifyBac
 from storage_core.services.jobs import CancelJob, RetryJob
 from storage_core.services.reconcile import Reconciler
 from storage_core.services.runner import JobRunner
+from tests.integration.held import Held
 from tests.integration.homes import (
     PATIENCE,
     a_backup,
@@ -288,77 +288,6 @@ async def test_a_queued_job_is_cancelled_at_once(core: Core, home: Path, root: P
     assert (await job_of(core, job_id)).attempts == 0, "it was never run"
 
 
-class Held:
-    """An engine's backup that stands still in the middle of a dump or a restore until it is let go."""
-
-    def __init__(self, core: Core) -> None:
-        self.reached, self.go = asyncio.Event(), asyncio.Event()
-        self.where = ""
-        self._engines = core.kernel.engines
-        object.__setattr__(core.kernel, "engines", self)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._engines, name)
-
-    async def engine(self, *args: Any) -> Any:
-        held, inner = self, await self._engines.engine(*args)
-
-        class Engine:
-            backup = HeldBackup(inner.backup, held)
-
-            def __getattr__(self, name: str) -> Any:
-                return getattr(inner, name)
-
-        return Engine()
-
-    async def wait(self, where: str) -> None:
-        if self.where == where:
-            self.reached.set()
-            await self.go.wait()
-
-
-class HeldBackup:
-    def __init__(self, inner: Any, held: Held) -> None:
-        self._inner, self._held = inner, held
-
-    def dump(self, name: str, on_progress: Any) -> Any:
-        context, held = self._inner.dump(name, on_progress), self._held
-
-        class Dump:
-            async def __aenter__(self) -> Any:
-                self.inner = await context.__aenter__()
-                return self
-
-            async def __aexit__(self, *error: object) -> Any:
-                return await context.__aexit__(*error)
-
-            async def pieces(self) -> AsyncIterator[Any]:
-                async for piece in self.inner.pieces():
-                    yield piece
-                    await held.wait("dump")
-
-            @property
-            def manifest(self) -> Any:
-                return self.inner.manifest
-
-        return Dump()
-
-    async def restore(self, pieces: Any, name: str, manifest: Any, on_progress: Any) -> Any:
-        async def slowly() -> AsyncIterator[Any]:
-            async for piece in pieces:
-                yield piece
-                await self._held.wait("restore")
-
-        return await self._inner.restore(slowly(), name, manifest, on_progress)
-
-    async def measure(self, name: str, like: Any) -> Any:
-        await self._held.wait("measure")
-        return await self._inner.measure(name, like)
-
-    async def finish(self, name: str) -> tuple[str, ...]:
-        return await self._inner.finish(name)
-
-
 @pytest.mark.parametrize(
     ("where", "status"),
     [("dump", BackupStatus.FAILED), ("restore", BackupStatus.STORED), ("measure", BackupStatus.STORED)],
@@ -542,19 +471,35 @@ async def test_a_job_whose_queue_entry_is_gone_is_settled(core: Core, root: Path
     assert await core.kernel.queue.known(queued_id) == "ENQUEUED", "one that never began is handed over again"
 
 
-async def test_a_cancellation_the_queue_never_heard_of_is_said_again(core: Core, root: Path) -> None:
+async def test_a_job_cancelled_while_no_worker_ran_it_ends_before_it_does_anything(
+    core: Core, home: Path, root: Path
+) -> None:
     database = await a_database(core, await a_provider(core, root), rows=5)
     job_id, backup_id = await order_backup(core, database)
     async with core.kernel.catalog.write() as uow:
         job = await uow.jobs.get(job_id)
         assert job is not None
+        await uow.jobs.save(replace(job, status=JobStatus.RUNNING))
+    assert (await core.jobs.cancel(somebody(), CancelJob(id=job_id))).status is JobStatus.RUNNING
+    await reconciler(core, timedelta(minutes=1)).settle()
+    assert await core.kernel.queue.known(job_id) == "ENQUEUED", "whoever runs it next settles it"
+    async with open_worker(core):
+        assert (await ended(core, job_id)).status is JobStatus.CANCELLED
+    backup = await backup_of(core, backup_id)
+    assert (backup.status, backup.started_at) == (BackupStatus.FAILED, None)
+    assert artifacts_in(home) == set()
+
+
+async def test_a_cancelled_job_that_the_job_store_lost_is_cancelled(core: Core, root: Path) -> None:
+    database = await a_database(core, await a_provider(core, root), rows=5)
+    job_id, _ = await order_backup(core, database)
+    _forget_in_queue(core, job_id)
+    async with core.kernel.catalog.write() as uow:
+        job = await uow.jobs.get(job_id)
+        assert job is not None
         await uow.jobs.save(replace(job, status=JobStatus.RUNNING, cancel_requested=True))
-    settling = reconciler(core, timedelta())
-    await settling.settle()
-    assert await core.kernel.queue.known(job_id) == "CANCELLED"
-    await settling.settle()
+    await reconciler(core, timedelta(minutes=1)).settle()
     assert (await job_of(core, job_id)).status is JobStatus.CANCELLED
-    assert (await backup_of(core, backup_id)).status is BackupStatus.FAILED
 
 
 async def test_a_silent_workers_job_is_taken_by_another_one(core: Core, root: Path) -> None:

@@ -123,7 +123,7 @@ async def test_progress_and_cancellation_meet_without_a_loss(core: Core, tmp_pat
     async def progress() -> None:
         for percent in range(10):
             handle.progress("dump", percent)
-            await runner._tell(handle)
+            await runner._tell(handle, due=True)
 
     await asyncio.gather(
         progress(),

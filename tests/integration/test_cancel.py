@@ -1,0 +1,257 @@
+"""Cancelling jobs on real servers: the worker itself stops, takes back what was half made, and says how it ended."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+from pymongo import AsyncMongoClient
+
+from storage_core.bootstrap import Core, open_worker
+from storage_core.domain.backup import BackupStatus
+from storage_core.domain.database import Database
+from storage_core.domain.job import Job, JobStatus
+from storage_core.domain.naming import scratch_name
+from storage_core.domain.provider import Endpoint
+from storage_core.ports.engine import Engine
+from storage_core.services.backups import CreateBackup, RestoreBackup
+from storage_core.services.databases import CreateDatabase
+from storage_core.services.jobs import CancelJob
+from storage_core.services.providers import CreateProvider
+from tests.integration.held import Held
+from tests.integration.homes import (
+    PATIENCE,
+    a_backup,
+    a_database,
+    a_provider,
+    artifacts_in,
+    backup_of,
+    ended,
+    opened,
+    settings_of,
+    somebody,
+)
+
+Server = tuple[Endpoint, str]
+
+#: More than the pipes between us and pg_dump hold, so that the program is met while it writes.
+ROWS, WIDTH = 2000, 10_000
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "home"
+
+
+@pytest.fixture
+async def core(home: Path) -> AsyncIterator[Core]:
+    async with opened(settings_of(home)) as core:
+        yield core
+
+
+@pytest.fixture
+def heard() -> Iterator[list[str]]:
+    """What warns in the terminal: a cancellation is no trouble, and leaves nothing for the reconciler."""
+    said: list[str] = []
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            # One worker after the other in one process is the tests' own doing.
+            if "Duplicate registration" not in record.getMessage():
+                said.append(record.getMessage())
+
+    listener = Listener(logging.WARNING)
+    loggers = [logging.getLogger(name) for name in ("dbos", "storage_core", "asyncio")]
+    for logger in loggers:
+        logger.addHandler(listener)
+    yield said
+    for logger in loggers:
+        logger.removeHandler(listener)
+
+
+async def registered(core: Core, kind: str, server: Server) -> tuple[Database, Engine]:
+    """An empty database on a real server, and the engine it is on."""
+    endpoint, password = server
+    words = ("host", "port", "user", "database", "tls", "replica_set")
+    connection = {word: getattr(endpoint, word) for word in words if getattr(endpoint, word)}
+    request = {"name": kind, "kind": kind, "connection": {**connection, "password": password}}
+    provider = await core.providers.create(somebody(), CreateProvider.model_validate(request))
+    name = f"cancel-{core.kernel.new_id()[:8]}"
+    made = CreateDatabase(provider_id=provider.id, name=name)
+    database = await core.databases.create(somebody(), made)
+    return database, await core.databases.engine_of(provider)
+
+
+async def connected(server: Server, name: str) -> asyncpg.Connection:
+    endpoint, password = server
+    where = {"host": endpoint.host, "port": endpoint.port, "user": endpoint.user}
+    return await asyncpg.connect(**where, password=password, database=name)
+
+
+@asynccontextmanager
+async def on_postgresql(core: Core, server: Server) -> AsyncIterator[tuple[Database, Engine]]:
+    database, engine = await registered(core, "postgresql", server)
+    db = await connected(server, database.physical_name)
+    await db.execute("create table orders (id int primary key, body text)")
+    await db.execute(
+        "insert into orders select i, repeat(md5(i::text), $1) from generate_series(1, $2) i",
+        WIDTH // 32, ROWS,
+    )  # fmt: skip
+    await db.close()
+    yield database, engine
+    await engine.databases.drop(database.physical_name)
+
+
+@asynccontextmanager
+async def on_mongodb(core: Core, server: Server) -> AsyncIterator[tuple[Database, Engine]]:
+    database, engine = await registered(core, "mongodb", server)
+    endpoint, password = server
+    async with AsyncMongoClient[dict[str, Any]](
+        endpoint.host, endpoint.port, username=endpoint.user, password=password, directConnection=True
+    ) as client:
+        rows = [{"_id": i, "body": str(i) * 2000} for i in range(ROWS)]
+        await client[database.physical_name]["orders"].insert_many(rows)
+    yield database, engine
+    await engine.databases.drop(database.physical_name)
+
+
+async def came(true: Callable[[], Awaitable[Any]]) -> None:
+    """Wait until a server shows something; it tells nobody."""
+    async with asyncio.timeout(PATIENCE):
+        while not await true():  # noqa: ASYNC110 - see above
+            await asyncio.sleep(0.01)
+
+
+async def names_on(engine: Engine) -> set[str]:
+    return {one.physical_name for one in await engine.databases.existing()}
+
+
+async def test_postgresql_jobs_are_stopped_at_any_stage_and_leave_nothing(
+    core: Core, home: Path, postgresql_server: Server, heard: list[str]
+) -> None:
+    async with on_postgresql(core, postgresql_server) as (database, engine), open_worker(core):
+        admin = await connected(postgresql_server, "postgres")
+
+        async def idle() -> bool:
+            query = "select count(*) from pg_stat_activity where datname = $1"
+            return not await admin.fetchval(query, database.physical_name)
+
+        await stopped_everywhere(core, home, database, engine, idle)
+        await admin.close()
+    assert heard == []
+
+
+async def test_mongodb_jobs_are_stopped_at_any_stage_and_leave_nothing(
+    core: Core, home: Path, mongodb_server: Server, heard: list[str]
+) -> None:
+    async with on_mongodb(core, mongodb_server) as (database, engine), open_worker(core):
+
+        async def idle() -> bool:
+            return True
+
+        await stopped_everywhere(core, home, database, engine, idle)
+    assert heard == []
+
+
+async def stopped_everywhere(
+    core: Core, home: Path, database: Database, engine: Engine, idle: Callable[[], Awaitable[bool]]
+) -> None:
+    before, held = await names_on(engine), Held(core)
+    for where, status in (
+        ("dump", BackupStatus.FAILED),
+        ("restore", BackupStatus.STORED),
+        ("measure", BackupStatus.STORED),
+    ):
+        held.reached, held.where = asyncio.Event(), where
+        artifacts = artifacts_in(home)
+        ticket = await core.backups.create(somebody(), CreateBackup(database_id=database.id))
+        await asyncio.wait_for(held.reached.wait(), PATIENCE)
+        job = await _cancelled(core, ticket.job_id)
+        backup = await backup_of(core, ticket.id)
+        assert (job.status, backup.status) == (JobStatus.CANCELLED, status), (where, job.error)
+        assert job.error is not None and job.error.code == "cancelled"
+        assert await names_on(engine) == before, where
+        assert (artifacts_in(home) == artifacts) == (where == "dump"), "half an artifact goes"
+        await came(idle)
+    await _cancel_a_restore(core, held, database, before, engine)
+    held.where = ""
+    assert (await a_backup(core, database))[1].status is BackupStatus.PROVEN, "the worker is well"
+
+
+async def _cancelled(core: Core, job_id: str) -> Job:
+    await core.jobs.cancel(somebody(), CancelJob(id=job_id))
+    return await ended(core, job_id)
+
+
+async def _cancel_a_restore(
+    core: Core, held: Held, database: Database, before: set[str], engine: Engine
+) -> None:
+    held.where = ""
+    _, backup = await a_backup(core, database)
+    held.reached, held.where = asyncio.Event(), "measure"
+    ticket = await core.backups.restore(somebody(), RestoreBackup(id=backup.id, name="soon-gone"))
+    await asyncio.wait_for(held.reached.wait(), PATIENCE)
+    assert await names_on(engine) != before
+    assert (await _cancelled(core, ticket.job_id)).status is JobStatus.CANCELLED
+    assert await names_on(engine) == before
+    async with core.kernel.catalog.read() as uow:
+        assert await uow.databases.get(ticket.id) is None
+
+
+async def test_a_proof_whose_query_runs_is_stopped_and_its_database_dropped(
+    core: Core,
+    postgresql_server: Server,
+    heard: list[str],
+) -> None:
+    async with on_postgresql(core, postgresql_server) as (database, engine), open_worker(core):
+        before, held = await names_on(engine), Held(core)
+        held.where = "measure"
+        ticket = await core.backups.create(somebody(), CreateBackup(database_id=database.id))
+        await asyncio.wait_for(held.reached.wait(), PATIENCE)
+        other = await connected(postgresql_server, scratch_name(ticket.job_id))
+        await other.execute("begin; lock table orders in access exclusive mode")
+        held.where = ""
+        held.go.set()
+        admin = await connected(postgresql_server, "postgres")
+
+        async def waits() -> bool:
+            query = "select count(*) from pg_stat_activity where datname = $1 and wait_event_type = 'Lock'"
+            return bool(await admin.fetchval(query, scratch_name(ticket.job_id)))
+
+        await came(waits)
+        await admin.close()
+        job = await _cancelled(core, ticket.job_id)
+        assert job.status is JobStatus.CANCELLED, job.error
+        assert await names_on(engine) == before
+        assert (await backup_of(core, ticket.id)).status is BackupStatus.STORED
+        other.terminate()
+    assert heard == []
+
+
+@pytest.mark.parametrize("where", ["dump", "restore", "measure"])
+async def test_a_step_that_ends_while_it_is_cancelled_is_settled_by_the_worker(
+    core: Core,
+    tmp_path: Path,
+    where: str,
+    heard: list[str],
+) -> None:
+    database = await a_database(core, await a_provider(core, tmp_path / "data"))
+    held = Held(core)
+    async with open_worker(core):
+        held.where = where
+        ticket = await core.backups.create(somebody(), CreateBackup(database_id=database.id))
+        await asyncio.wait_for(held.reached.wait(), PATIENCE)
+        await core.jobs.cancel(somebody(), CancelJob(id=ticket.job_id))
+        held.where = ""
+        held.go.set()
+        job = await ended(core, ticket.job_id)
+        backup = await backup_of(core, ticket.id)
+    if job.status is JobStatus.SUCCEEDED:  # the work was faster
+        assert backup.status is BackupStatus.PROVEN
+    else:
+        assert (job.status, backup.finished_at is not None) == (JobStatus.CANCELLED, True)
+    assert heard == []
