@@ -169,6 +169,21 @@ async def insisted(work: Callable[[], Awaitable[T]]) -> T:
     return await raced(work)
 
 
+async def to_its_end(work: Awaitable[T]) -> T:
+    """Wait for work that must be done even while we are being cancelled; the cancellation is raised after it."""
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None and not task.cancelled():
+        task.exception()  # seen: that we are to stop is what matters now
+        raise cancelled
+    return task.result()
+
+
 async def options_in(uow: UnitOfWork) -> Options:
     """The options in force."""
     return options_of((await uow.options.find(Query(limit=MAX_LIMIT))).items)

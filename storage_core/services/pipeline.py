@@ -1,5 +1,6 @@
 """The way of a backup's bytes: engine to archive to store, and back into a database to prove it."""
 
+import asyncio
 import json
 import logging
 import time
@@ -43,7 +44,7 @@ from ..ports.backup import OnProgress, Piece
 from ..ports.engine import Engine
 from .claims import Claims
 from .handle import JobHandle
-from .kernel import found, insisted, raced
+from .kernel import found, insisted, raced, to_its_end
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +60,9 @@ NotProven = list[str]
 
 #: Shares of the job's percent: dump, then proof.
 _DUMPED, _RESTORED = 55.0, 85.0
+
+#: Seconds between the attempts to drop a database that nobody wants.
+_DROP_PAUSES = (0.2, 1.0)
 
 
 class Pipeline:
@@ -319,11 +323,25 @@ def _backup_port(engine: Engine) -> BackupPort:
 
 
 async def _dropped(engine: Engine, name: str) -> None:
-    """Drop what is not wanted any more; a failure is left to the reaper and never hides why we are here."""
-    try:
-        await engine.databases.drop(name)
-    except StorageError as error:
-        log.warning("%s stays for the reaper: %s", name, error.detail)
+    """Drop what is not wanted any more, also while we are being cancelled.
+
+    An engine that cannot do it at once (a session does not end) is asked again; then it is left to the reaper. A
+    failure never hides why we are here.
+    """
+
+    async def drop() -> None:
+        for pause in _DROP_PAUSES:
+            try:
+                return await engine.databases.drop(name)
+            except StorageError as error:
+                log.info("%s cannot be dropped yet: %s", name, error.detail)
+            await asyncio.sleep(pause)
+        try:
+            await engine.databases.drop(name)
+        except StorageError as error:
+            log.warning("%s stays for the reaper: %s", name, error.detail)
+
+    await to_its_end(drop())
 
 
 def _refuted(at: datetime, provider_id: str, error: StorageError) -> Proof:
