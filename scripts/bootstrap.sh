@@ -91,6 +91,7 @@ case $mode in
   test)
     install_python test
     install_system test
+    NODE_USE_SYSTEM_CA=1 retry .venv/bin/python -c 'from tests.integration.issuers import install_provider; install_provider()'
     .venv/bin/python scripts/build_frontend.py ;;
   wheel)
     install_python run

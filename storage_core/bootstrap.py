@@ -32,6 +32,7 @@ from .catalog.catalog import SqlCatalog, open_engine
 from .catalog.migrate import migrate as migrate_catalog
 from .catalog.migrate import newest_file, versions
 from .domain.errors import InvalidRequest, StorageError, Unavailable, WrongKey
+from .domain.federation import RolePolicy, read_rule
 from .domain.heads import Head
 from .domain.outbound import Rules, networks
 from .domain.provider import EngineKind
@@ -48,6 +49,8 @@ from .services.configuration import Configuration, Setting
 from .services.databases import Databases
 from .services.declared import OPERATIONS
 from .services.engines import PrivateEngines
+from .services.federation import Federation
+from .services.federation import Provider as IdentityProvider
 from .services.grants import Grants
 from .services.heads import HeadExport
 from .services.jobs import Jobs
@@ -98,6 +101,7 @@ class Core:
     settings: Settings
     kernel: Kernel
     auth: SignIn
+    federation: Federation
     bus: Bus
     tenants: Tenants
     providers: Providers
@@ -291,10 +295,30 @@ class _Opening:
             home=settings.home,
         )
         await self._bus.start()
-        core = _core(settings, kernel, self._bus, self._verifier())
+        core = _core(settings, kernel, self._bus, self._verifier(), self._identity_provider())
         if settings.admin_password is not None:
             await core.auth.ensure_admin(settings.admin_password.get_secret_value())
         return core
+
+    def _identity_provider(self) -> IdentityProvider | None:
+        """Whom people may sign in with, if that is configured."""
+        settings = self._settings
+        if settings.oidc_issuer is None or settings.oidc_client_id is None:
+            return None
+        from .backing.issuer import Client, OidcIssuer  # here: most homes have none
+
+        client = Client(
+            settings.oidc_issuer,
+            settings.oidc_client_id,
+            settings.oidc_secret(),
+            f"{settings.address.rstrip('/')}/api/auth/oidc/callback",
+            settings.oidc_scopes,
+            settings.oidc_username_claim,
+            settings.oidc_groups_claim,
+        )
+        return IdentityProvider(
+            OidcIssuer(client, self._trusted_web), settings.oidc_name, _role_policy(settings)
+        )
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
@@ -311,6 +335,15 @@ class _Opening:
 async def _configured_rules() -> Rules:
     """Addresses that stand in the settings of whoever runs the console may be anywhere."""
     return Rules(private=True, loopback=True)
+
+
+def _role_policy(settings: Settings) -> RolePolicy:
+    """The settings' table of groups and roles, read."""
+    groups = {
+        group: tuple(read_rule(text) for text in ([roles] if isinstance(roles, str) else roles))
+        for group, roles in settings.oidc_roles.items()
+    }
+    return RolePolicy(groups, read_rule(settings.oidc_default_role) if settings.oidc_default_role else None)
 
 
 async def _own_rules() -> Rules:
@@ -349,13 +382,21 @@ def _shown(secret: SecretStr | None) -> str | None:
     return None if secret is None else secret.get_secret_value()
 
 
-def _core(settings: Settings, kernel: Kernel, bus: Bus, verifier: TokenVerifier | None) -> Core:
+def _core(
+    settings: Settings,
+    kernel: Kernel,
+    bus: Bus,
+    verifier: TokenVerifier | None,
+    provider: IdentityProvider | None,
+) -> Core:
     registry: dict[str, tuple[Operation, Callable[..., Awaitable[Any]]]] = {}
     databases = Databases(kernel)
+    auth = SignIn(kernel)
     core = Core(
         settings,
         kernel,
-        SignIn(kernel),
+        auth,
+        Federation(kernel, auth, provider),
         bus,
         tenants=Tenants(kernel),
         providers=Providers(kernel),

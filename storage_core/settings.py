@@ -5,16 +5,34 @@ import tomllib
 from functools import cached_property
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from platformdirs import user_data_path
-from pydantic import Field, PrivateAttr, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    Field,
+    PrivateAttr,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "STORAGE_"
 #: Read by the command line itself, to reach a server instead of the local home.
 CLIENT_VARIABLES = frozenset({"STORAGE_URL", "STORAGE_TOKEN"})
+
+
+#: `Operator`, or with its scope: `Operator tenant:acme`.
+OidcRole = Annotated[
+    str,
+    StringConstraints(
+        strip_whitespace=True,
+        pattern=r"^(SuperAdmin|Admin|Operator|Viewer)( (global|(tenant|provider):\S{1,100}))?$",
+    ),
+]
 
 
 class SettingsError(Exception):
@@ -79,6 +97,26 @@ class Settings(BaseSettings):
     """The claim that names the tenant."""
     jwt_role_claim: str = Field("role", min_length=1)
     """The claim that names the role."""
+    oidc_issuer: str | None = None
+    """The identity provider people may sign in with, exactly as it names itself."""
+    oidc_client_id: str | None = None
+    """How the console is known to it."""
+    oidc_client_secret: SecretStr | None = None
+    """The secret it gave the console; none for a public client."""
+    oidc_client_secret_file: Path | None = None
+    """The same secret, from a file."""
+    oidc_name: str = "OpenID Connect"
+    """What the button says after "Sign in with"."""
+    oidc_scopes: str = "openid profile email"
+    """What is asked of it, separated by blanks."""
+    oidc_username_claim: str = "preferred_username"
+    """The claim a new user is named by."""
+    oidc_groups_claim: str = "groups"
+    """The claim with the groups people are in."""
+    oidc_roles: dict[str, OidcRole | tuple[OidcRole, ...]] = {}
+    """Groups of the provider and the roles they give: ``{"ops": ["Operator tenant:acme"]}``."""
+    oidc_default_role: OidcRole | None = None
+    """The role of whoever holds none otherwise; without it they wait until somebody gives them one."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """What is logged at least."""
     diagnostics: bool = False
@@ -145,6 +183,33 @@ class Settings(BaseSettings):
             raise ValueError("STORAGE_MASTER_KEY_FILE is set, and STORAGE_MASTER_KEY_SOURCE is keyring")
         return self
 
+    @field_validator("oidc_issuer")
+    @classmethod
+    def _issuer(cls, value: str | None) -> str | None:
+        split = urlsplit(value or "https://none")
+        on_this_machine = split.hostname in ("127.0.0.1", "::1", "localhost")
+        if not split.hostname or (
+            split.scheme != "https" and not (split.scheme == "http" and on_this_machine)
+        ):
+            raise ValueError("must begin with https:// (http:// only for a provider on this machine)")
+        if split.query or split.fragment:
+            raise ValueError("must have neither query nor fragment")
+        return value
+
+    @model_validator(mode="after")
+    def _oidc(self) -> Self:
+        if self.oidc_issuer is None:
+            return self
+        if self.oidc_client_id is None:
+            raise ValueError("STORAGE_OIDC_ISSUER needs STORAGE_OIDC_CLIENT_ID")
+        if not self.is_local and self.public_url is None:
+            raise ValueError(
+                "STORAGE_OIDC_ISSUER needs STORAGE_PUBLIC_URL: the provider sends people back to it"
+            )
+        if "openid" not in self.oidc_scopes.split():
+            raise ValueError("STORAGE_OIDC_SCOPES must contain openid")
+        return self
+
     @classmethod
     def load(cls) -> Self:
         """Read the environment and ``settings.toml`` in the home; SettingsError names what is wrong."""
@@ -196,6 +261,15 @@ class Settings(BaseSettings):
         except ValueError:
             loopback = self.host == "localhost"
         return loopback and not self.public_url and not self.trusted_proxies.strip()
+
+    def oidc_secret(self) -> str | None:
+        """The client's secret, from the environment or its file; none for a public client."""
+        if self.oidc_client_secret is not None or self.oidc_client_secret_file is None:
+            return self.oidc_client_secret.get_secret_value() if self.oidc_client_secret else None
+        try:
+            return self.oidc_client_secret_file.read_text("utf-8").strip()
+        except (OSError, UnicodeDecodeError):
+            raise SettingsError("STORAGE_OIDC_CLIENT_SECRET_FILE cannot be read.") from None
 
     @cached_property
     def audit_heads(self) -> str:

@@ -4,24 +4,36 @@ from urllib.parse import quote
 
 import reflex as rx
 
-from storage_console.session import goto, public, signed_in
+from storage_console.core import core
+from storage_console.session import goto, is_open, public, signed_in
 from storage_core.domain.onward import local_path
 
 MESSAGES = {  # by the code of the refusal
     "unauthenticated": "User name or password is wrong.",
     "too_many_requests": "Too many attempts. Wait five minutes, then try again.",
+    "identity_refused": "The identity provider's answer could not be verified. Try again.",
+    "sign_in_expired": "The sign-in took too long, or was used already. Begin again.",
+    "issuer_unavailable": "The identity provider does not answer. Try again in a moment.",
+    "no_role": "You are known here now, but hold no role yet. Ask an administrator to give you one.",
+    "user_disabled": "This user is disabled. Ask an administrator.",
+    "sign_in_again": "The identity provider did not ask who you are. Sign out there, then try again.",
     "cross_site": "Signing in needs https, or http on this machine itself.",
 }
 
 
-LOGIN = "/api/auth/login"
+LOGIN, PROVIDER = "/api/auth/login", "/api/auth/oidc"
 
 
 class Login(rx.State):
-    """The message above the form, and where the form is sent: it remembers what was asked for."""
+    """The message above the form, where the form is sent, and the identity provider where there is one.
+
+    Both ways remember what was asked for.
+    """
 
     message: str = ""
     action: str = LOGIN
+    provider: str = ""
+    provider_action: str = PROVIDER
 
     @rx.event
     @public()
@@ -30,7 +42,9 @@ class Login(rx.State):
         wanted = local_path(self.router.url.query_parameters.get("next"))
         if await signed_in(self):
             return goto(wanted)
-        self.action = LOGIN if wanted == "/" else f"{LOGIN}?next={quote(wanted, safe='')}"
+        asked = "" if wanted == "/" else f"?next={quote(wanted, safe='')}"
+        self.action, self.provider_action = LOGIN + asked, PROVIDER + asked
+        self.provider = (core().federation.offered or "") if is_open() else ""
         failed = self.router.url.query_parameters.get("error", "")
         self.message = MESSAGES.get(failed, "Signing in failed. Try again.") if failed else ""
         return None

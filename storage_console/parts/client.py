@@ -277,8 +277,21 @@ def zones(name: str) -> rx.Component:
 
 RENEW = """
 function ScRenew({onDone, resubmit}) {
-  const [said, say] = useState(""), [busy, work] = useState(false), box = useRef(null);
-  useEffect(() => { box.current?.focus(); }, []);
+  const [said, say] = useState(""), [busy, work] = useState(false), [elsewhere, ask] = useState(false), box = useRef(null);
+  useEffect(() => {
+    box.current?.focus();
+    fetch("/api/auth/me", {credentials: "same-origin"}).then((answer) => answer.json())
+      .then((me) => ask(me.renewed_by === "oidc")).catch(() => {});
+  }, []);
+  if (elsewhere) {
+    const goOn = (e) => { if (resubmit) e.target.closest("form")?.requestSubmit(); else onDone?.(); };
+    return jsx("div", {className: "sc-renew", role: "group", "aria-label": "Confirm that it is you"},
+      jsx("p", null, jsx("strong", null, "Confirm that it is you. "), "Your sign-in is older than five minutes."),
+      jsx("div", {className: "sc-renew-line"},
+        jsx("a", {className: "sc-btn", target: "_blank", rel: "noopener",
+          href: "/api/auth/oidc/renew?next=" + encodeURIComponent(window.location.pathname)}, "Confirm in a new tab"),
+        jsx("button", {type: "button", className: "sc-btn", onClick: goOn}, "Go on")));
+  }
   const go = async () => {
     const password = box.current?.value;
     if (!password || busy) return;

@@ -16,7 +16,7 @@ from ..services.kernel import options_in
 from ..services.operation import Operation
 from ..tenancy.middleware import TenancyMiddleware
 from ..wire import route
-from . import auth, errors, live
+from . import auth, errors, live, oidc
 from .context import Callers
 from .derive import add
 from .edge import Edge
@@ -48,6 +48,7 @@ def create_app(core: Callable[[], Core], operations: tuple[Operation, ...]) -> F
         add(router, op, core, callers)
     app.include_router(router)
     app.include_router(auth.router(core, callers))
+    app.include_router(oidc.router(core))
     app.include_router(live.router(core, callers))
     errors.install(app)
     app.add_middleware(TenancyMiddleware, verifier=lambda: core().verifier)

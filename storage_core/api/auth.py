@@ -9,7 +9,6 @@ from fastapi.responses import JSONResponse, RedirectResponse, Response
 
 from ..bootstrap import Core
 from ..domain.errors import InvalidRequest, Malformed, StorageError, Unauthenticated
-from ..domain.identity import SESSION_ABSOLUTE
 from ..domain.onward import local_path
 from ..services.sign_in import SignedIn
 from .context import (
@@ -22,6 +21,7 @@ from .context import (
     refuse_plain_http,
 )
 from .errors import RESPONSES
+from .session import address_of, first_page, set_session, told
 
 MAX_FIELD = 1024
 
@@ -60,7 +60,8 @@ def router(core: Callable[[], Core], callers: Callers) -> APIRouter:
                     again if wanted == "/" else f"{again}&next={quote(wanted, safe='')}", 303
                 )
             raise
-        return _signed_in(request, signed, await _onward(core(), request, signed) if form else None)
+        wanted = local_path(request.query_params.get("next"))
+        return _signed_in(request, signed, await first_page(core(), wanted, signed.user.id) if form else None)
 
     @out.post(
         "/renew",
@@ -79,12 +80,14 @@ def router(core: Callable[[], Core], callers: Callers) -> APIRouter:
         try:
             _guard(request, form=True)
             cookie = request.cookies.get(cookie_name(request), "")
-            at = await core().auth.renew(cookie, data["password"], _address(request), correlation_of(request))
+            at = await core().auth.renew(
+                cookie, data["password"], address_of(request), correlation_of(request)
+            )
         except StorageError as error:
             if not form:
                 raise
             ended = error.code == Unauthenticated.code
-            return RedirectResponse(f"/login?error={error.code}" if ended else _told(onward, error.code), 303)
+            return RedirectResponse(f"/login?error={error.code}" if ended else told(onward, error.code), 303)
         return RedirectResponse(onward, 303) if form else JSONResponse({"signed_in_at": at.isoformat()})
 
     @out.post(
@@ -117,7 +120,7 @@ def router(core: Callable[[], Core], callers: Callers) -> APIRouter:
         form, data = await _fields(request, "token", "username", "password")
         try:
             _guard(request, form=form)
-            address, correlation = _address(request), correlation_of(request)
+            address, correlation = address_of(request), correlation_of(request)
             await core().auth.claim_setup(
                 data["token"], data["username"], data["password"], address, correlation
             )
@@ -132,16 +135,20 @@ def router(core: Callable[[], Core], callers: Callers) -> APIRouter:
         "/me",
         operation_id="auth.me",
         summary="Who am I",
-        description="The caller, the tenant the call is narrowed to, and the roles it holds.",
+        description="The caller, the tenant the call is narrowed to, the roles it holds; when a person last proved who they are, and how they do it again.",
         responses={401: RESPONSES[401]},
     )
     async def me(request: Request) -> dict[str, Any]:
         ctx = await callers(request)
+        renewed_by = None
+        if ctx.session_id is not None:
+            renewed_by = "password" if await core().auth.has_password(ctx.actor.id) else "oidc"
         return {
             "id": ctx.actor.id,
             "name": ctx.actor.name,
             "tenant_id": ctx.tenant_id,
             "signed_in_at": ctx.signed_in_at,
+            "renewed_by": renewed_by,
             "grants": [{"role": g.role, "scope": g.scope.kind, "scope_id": g.scope.id} for g in ctx.grants],
         }
 
@@ -151,14 +158,8 @@ def router(core: Callable[[], Core], callers: Callers) -> APIRouter:
 async def _login(core: Core, request: Request, data: dict[str, str]) -> SignedIn:
     agent = request.headers.get("user-agent", "")
     return await core.auth.login(
-        data["username"], data["password"], _address(request), agent, correlation_of(request)
+        data["username"], data["password"], address_of(request), agent, correlation_of(request)
     )
-
-
-async def _onward(core: Core, request: Request, signed: SignedIn) -> str:
-    """The page that was asked for, else the one this user likes to begin with."""
-    wanted = local_path(request.query_params.get("next"))
-    return wanted if wanted != "/" else local_path(await core.preferences.start_page(signed.user.id))
 
 
 def _signed_in(request: Request, signed: SignedIn, onward: str | None) -> Response:
@@ -168,16 +169,7 @@ def _signed_in(request: Request, signed: SignedIn, onward: str | None) -> Respon
         if onward is None
         else RedirectResponse(onward, 303)
     )
-    response.headers["cache-control"] = "no-store"
-    response.set_cookie(
-        cookie_name(request),
-        signed.cookie,
-        max_age=int(SESSION_ABSOLUTE.total_seconds()),
-        path="/",
-        secure=is_secure(request),
-        httponly=True,
-        samesite="strict",
-    )
+    set_session(request, response, signed)
     return response
 
 
@@ -225,12 +217,3 @@ def _body(*names: str) -> dict[str, Any]:
     content = {"schema": schema, "example": {n: _TEXT[n][1] for n in names}}
     kinds = ("application/json", "application/x-www-form-urlencoded")
     return {"requestBody": {"required": True, "content": dict.fromkeys(kinds, content)}}
-
-
-def _told(path: str, code: str) -> str:
-    """A path of our own with the refusal's code for the page to speak of."""
-    return f"{path}{'&' if '?' in path else '?'}error={code}"
-
-
-def _address(request: Request) -> str | None:
-    return request.client.host if request.client else None

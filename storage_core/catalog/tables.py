@@ -209,6 +209,22 @@ class GrantRow(Versioned, table=True):
     scope_kind: str = Field(max_length=16)
     scope_id: str | None = Field(default=None, max_length=64, index=True)
     created_at: datetime = _time(nullable=False, index=True)
+    external: bool = False
+
+
+class IdentityRow(Versioned, table=True):
+    __tablename__ = "identities"
+    id: str = _key()
+    user_id: str = Field(foreign_key="users.id", index=True)
+    issuer: str = _text(nullable=False)
+    subject: str = _text(nullable=False)
+    created_at: datetime = _time(nullable=False)
+
+
+class SpentFlowRow(Versioned, table=True):
+    __tablename__ = "flows"
+    id: str = _key()
+    created_at: datetime = _time(nullable=False, index=True)
 
 
 class SessionRow(Versioned, table=True):

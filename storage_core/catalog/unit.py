@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ..domain.approval import Approval
 from ..domain.backup import Backup
 from ..domain.database import Database
+from ..domain.federation import Identity, SpentFlow
 from ..domain.idempotency import Remembered
 from ..domain.identity import ApiToken, Credential, Misses, Password, Session, SetupClaim, User, UserGrant
 from ..domain.job import Job, JobOrder
@@ -55,6 +56,8 @@ _NOUNS = {
     "tokens": _entry(ApiToken, tables.TokenRow, ("name",), {}),
     "setups": _entry(SetupClaim, tables.SetupRow, (), {}),
     "credentials": _entry(Credential, tables.CredentialRow, (), {}),
+    "identities": _entry(Identity, tables.IdentityRow, (), {}),
+    "flows": _entry(SpentFlow, tables.SpentFlowRow, (), {}),
     "misses": _entry(Misses, tables.MissesRow, (), {}),
     "remembered": _entry(Remembered, tables.RememberedRow, (), {}),
     "preferences": _entry(Preferences, tables.PreferencesRow, (), {}),
@@ -78,6 +81,8 @@ _SILENT = frozenset(
         "setups",
         "credentials",
         "misses",
+        "identities",
+        "flows",
         "remembered",
         "preferences",
         "filters",
@@ -111,6 +116,8 @@ class Unit:
     setups: Repository[SetupClaim]
     credentials: Repository[Credential]
     misses: Repository[Misses]
+    identities: Repository[Identity]
+    flows: Repository[SpentFlow]
     remembered: Repository[Remembered]
     preferences: Repository[Preferences]
     filters: Repository[SavedFilter]

@@ -86,6 +86,18 @@ class WrongPassword(Unauthenticated):
     default_hint = "Check it and try again."
 
 
+class IdentityRefused(Unauthenticated):
+    code, title = "identity_refused", "The identity provider's answer does not hold"
+    default_hint = "Try again; if it stays, the audit log has the reason for an administrator."
+
+
+class SignInExpired(Unauthenticated):
+    """The attempt was begun elsewhere or too long ago, or was ended before."""
+
+    code, title = "sign_in_expired", "The sign-in took too long, or was used already"
+    default_hint = "Begin again from the sign-in page, in one window, at the console's public address."
+
+
 class Forbidden(StorageError):
     code, title, status = "forbidden", "Your role does not allow this", 403
     default_hint = "Ask an administrator of this scope for a role that allows it."
@@ -96,6 +108,16 @@ class SignInAgain(Forbidden):
 
     code, title = "sign_in_again", "Confirm that it is you"
     default_hint = "Sign in again (the same session goes on), then repeat it within five minutes."
+
+
+class NoRole(Forbidden):
+    code, title = "no_role", "You hold no role here yet"
+    default_hint = "Ask an administrator to give you one; you are listed among the users."
+
+
+class UserDisabled(Forbidden):
+    code, title = "user_disabled", "This user is disabled"
+    default_hint = "Ask an administrator."
 
 
 class CrossSite(Forbidden):
@@ -184,6 +206,11 @@ class Unavailable(StorageError):
 class Unreachable(Unavailable):
     code, title = "engine_unreachable", "The server cannot be reached"
     default_hint = "Check host and port, and that the server runs and accepts connections from here."
+
+
+class IssuerUnavailable(Unavailable):
+    code, title = "issuer_unavailable", "The identity provider does not answer as it should"
+    default_hint = "Try again in a moment; an administrator can check STORAGE_OIDC_ISSUER."
 
 
 class CircuitOpen(Unavailable):

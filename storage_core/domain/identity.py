@@ -44,7 +44,10 @@ class Password:
 
 @dataclass(frozen=True, slots=True)
 class UserGrant:
-    """A role somebody holds in a scope (`scope_id`: tenant or provider id, none for global)."""
+    """A role somebody holds in a scope (`scope_id`: tenant or provider id, none for global).
+
+    `external`: a group at the identity provider gives it, and takes it, at each sign-in.
+    """
 
     id: str
     user_id: str
@@ -52,6 +55,7 @@ class UserGrant:
     scope_kind: ScopeKind
     scope_id: str | None
     created_at: datetime
+    external: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from ..domain.audit import AuditEntry, RawEntry
 from ..domain.backup import Backup
 from ..domain.database import Database
 from ..domain.event import Event
+from ..domain.federation import Identity, SpentFlow
 from ..domain.heads import Head
 from ..domain.idempotency import Remembered
 from ..domain.identity import ApiToken, Credential, Misses, Password, Session, SetupClaim, User, UserGrant
@@ -106,6 +107,8 @@ class UnitOfWork(Protocol):
     setups: Repository[SetupClaim]
     credentials: Repository[Credential]
     misses: Repository[Misses]
+    identities: Repository[Identity]
+    flows: Repository[SpentFlow]
     remembered: Repository[Remembered]
     preferences: Repository[Preferences]
     filters: Repository[SavedFilter]

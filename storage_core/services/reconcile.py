@@ -14,6 +14,7 @@ from ..domain.audit import VERSION, AuditEntry, Phase
 from ..domain.backup import SETTLED, BackupStatus, standing
 from ..domain.context import system_context
 from ..domain.errors import Cancelled, Interrupted, NotFound, StorageError
+from ..domain.federation import FLOW_LIFE
 from ..domain.idempotency import KEPT
 from ..domain.job import ENDED, Job, JobStatus
 from ..domain.naming import scratch_job
@@ -247,3 +248,7 @@ class Reconciler(Service):
         async with self.kernel.catalog.write() as uow:
             for row in (await uow.misses.find(query)).items:
                 await uow.misses.remove(row.id)
+            before = (self.kernel.now() - FLOW_LIFE).isoformat()
+            query = Query((Clause("created_at", Test.BEFORE, (before,)),), limit=500)
+            for flow in (await uow.flows.find(query)).items:
+                await uow.flows.remove(flow.id)

@@ -91,10 +91,8 @@ class SignIn(Service):
         fits = await self.kernel.passwords.verify(password[:1024], stored.hash if stored else None)
         if user is None or not fits or user.status is not UserStatus.ACTIVE:
             await self._backoff.miss(username, address)
-            await self._audit("auth.login", user, username, address, correlation, "refused")
+            await self.audited("auth.login", user, username, address, correlation, "refused")
             raise Unauthenticated("User name or password is wrong.", hint="Check both and try again.")
-        now, cookie = self.kernel.now(), self.kernel.new_token()
-        session = Session(self.kernel.new_id(), user.id, now, now, now, address, agent[:300])
         async with self.kernel.catalog.write() as uow:
             # Again, now that it is known: many guesses at once must not all pass before the first one counts.
             await self._backoff.check(uow, username, address)
@@ -102,11 +100,35 @@ class SignIn(Service):
             current = await uow.users.get(user.id)
             if current is None or current.status is not UserStatus.ACTIVE:
                 raise Unauthenticated("User name or password is wrong.", hint="Check both and try again.")
-            await uow.users.save(replace(current, last_sign_in_at=now))
-            await uow.sessions.add(session)
-            await uow.credentials.add(Credential(digest(cookie), CredentialKind.SESSION, session.id, now))
-        await self._audit("auth.login", user, username, address, correlation, "ok")
+            cookie = await self.open_session(uow, current, self.kernel.now(), address, agent)
+        await self.audited("auth.login", user, username, address, correlation, "ok")
         return SignedIn(cookie, user)
+
+    async def open_session(
+        self, uow: UnitOfWork, user: User, proved_at: datetime, address: str | None, agent: str
+    ) -> str:
+        """A new session of a user who was just found to be who they say; answers its cookie's value."""
+        now, cookie = self.kernel.now(), self.kernel.new_token()
+        session = Session(self.kernel.new_id(), user.id, now, now, proved_at, address, agent[:300])
+        await uow.users.save(replace(user, last_sign_in_at=now))
+        await uow.sessions.add(session)
+        await uow.credentials.add(Credential(digest(cookie), CredentialKind.SESSION, session.id, now))
+        return cookie
+
+    async def session_of(self, cookie: str) -> Session | None:
+        """The live session behind a cookie."""
+        async with self.kernel.catalog.read() as uow:
+            session, _ = await self._session(uow, cookie)
+        return session
+
+    def is_open(self, session: Session, user: User) -> bool:
+        """Whether a session still stands for its user."""
+        return session_alive(session, self.kernel.now()) and user.status is UserStatus.ACTIVE
+
+    async def has_password(self, user_id: str) -> bool:
+        """Whether a user can prove with a password who they are; the others ask their identity provider."""
+        async with self.kernel.catalog.read() as uow:
+            return await uow.passwords.get(user_id) is not None
 
     async def renew(self, cookie: str, password: str, address: str | None, correlation: str) -> datetime:
         """Prove again who one is, in the same session; answers when. Guesses count like those at the sign-in.
@@ -116,7 +138,7 @@ class SignIn(Service):
         Raises Unauthenticated without a live session, WrongPassword, TooManyRequests.
         """
         async with self.kernel.catalog.read() as uow:
-            session, user = await self._session(uow, cookie, self.kernel.now())
+            session, user = await self._session(uow, cookie)
             if session is None or user is None:
                 raise Unauthenticated("Your session has ended.")
             await self._backoff.check(uow, user.username, address)
@@ -124,7 +146,7 @@ class SignIn(Service):
         fits = await self.kernel.passwords.verify(password[:1024], stored.hash if stored else None)
         if not fits:
             await self._backoff.miss(user.username, address)
-            await self._audit("auth.renew", user, "", address, correlation, "refused")
+            await self.audited("auth.renew", user, "", address, correlation, "refused")
             raise WrongPassword("The password is wrong.")
 
         async def proven() -> datetime:
@@ -132,14 +154,14 @@ class SignIn(Service):
             async with self.kernel.catalog.write() as uow:
                 await self._backoff.check(uow, user.username, address)
                 await self._backoff.forgive(uow, user.username)
-                current, _ = await self._session(uow, cookie, now)
+                current, _ = await self._session(uow, cookie)
                 if current is None:
                     raise Unauthenticated("Your session has ended.")
                 await uow.sessions.save(replace(current, seen_at=now, proved_at=now))
             return now
 
         proved_at = await raced(proven)
-        await self._audit("auth.renew", user, "", address, correlation, "ok")
+        await self.audited("auth.renew", user, "", address, correlation, "ok")
         return proved_at
 
     async def logout(self, cookie: str, correlation: str) -> None:
@@ -152,7 +174,7 @@ class SignIn(Service):
             await uow.sessions.save(replace(session, revoked_at=self.kernel.now()))
             await uow.publish("sessions", "ended", session.id, None)  # other tabs notice at once
             user = await uow.users.get(session.user_id)
-        await self._audit("auth.logout", user, "", session.address, correlation, "ok")
+        await self.audited("auth.logout", user, "", session.address, correlation, "ok")
 
     async def by_cookie(
         self, cookie: str, door: Door, address: str | None, correlation: str, *, touch: bool = True
@@ -163,7 +185,7 @@ class SignIn(Service):
         """
         now = self.kernel.now()
         async with self.kernel.catalog.read() as uow:
-            session, user = await self._session(uow, cookie, now)
+            session, user = await self._session(uow, cookie)
             if session is None or user is None:
                 return None
             grants = await self._grants(uow, user.id)
@@ -292,7 +314,7 @@ class SignIn(Service):
             claim = await self._open_claim(uow, token)
             await uow.setups.save(replace(claim, claimed_at=now))
             user = await self._super_admin(uow, username, hashed)
-        await self._audit("auth.setup", user, username, address, correlation, "ok")
+        await self.audited("auth.setup", user, username, address, correlation, "ok")
         return user
 
     async def _open_claim(self, uow: UnitOfWork, token: str) -> SetupClaim:
@@ -320,7 +342,7 @@ class SignIn(Service):
             if await self._has_users(uow):
                 return
             user = await self._super_admin(uow, "admin", hashed)
-        await self._audit("auth.setup", user, "admin", None, self.kernel.new_id(), "ok")
+        await self.audited("auth.setup", user, "admin", None, self.kernel.new_id(), "ok")
 
     async def _super_admin(self, uow: UnitOfWork, username: str, hashed: str) -> User:
         now = self.kernel.now()
@@ -334,37 +356,40 @@ class SignIn(Service):
     async def _has_users(self, uow: UnitOfWork) -> bool:
         return (await uow.users.find(Query(limit=1))).total > 0
 
-    async def _session(
-        self, uow: UnitOfWork, cookie: str, now: datetime
-    ) -> tuple[Session, User] | tuple[None, None]:
+    async def _session(self, uow: UnitOfWork, cookie: str) -> tuple[Session, User] | tuple[None, None]:
         """The live session behind a cookie and its active user; neither, if one of them is not (any more)."""
         credential = await uow.credentials.get(digest(cookie))
         if credential is None or credential.kind is not CredentialKind.SESSION:
             return None, None
         session = await uow.sessions.get(credential.subject_id)
-        if session is None or not session_alive(session, now):
+        if session is None:
             return None, None
         user = await uow.users.get(session.user_id)
-        if user is None or user.status is not UserStatus.ACTIVE:
-            return None, None
-        return session, user
+        return (session, user) if user is not None and self.is_open(session, user) else (None, None)
 
     async def _grants(self, uow: UnitOfWork, user_id: str) -> tuple[Grant, ...]:
         rows = await uow.grants.find(Query((Clause("user_id", Test.ANY_OF, (user_id,)),), limit=500))
         return tuple(Grant(g.role, Scope(g.scope_kind, g.scope_id)) for g in rows.items)
 
-    async def _audit(
-        self, name: str, user: User | None, typed: str, address: str | None, correlation: str, result: str
+    async def audited(
+        self,
+        name: str,
+        user: User | None,
+        typed: str,
+        address: str | None,
+        correlation: str,
+        result: str,
+        detail: str = "",
     ) -> None:
+        """Write what became of an attempt to say who one is; `typed` is the name where nobody is known."""
         actor = (
             Actor(user.id, user.username, ActorKind.USER) if user else Actor("", typed[:64], ActorKind.USER)
         )
         ctx = replace(system_context("sign-in", correlation), actor=actor, grants=(), address=address)
         op = Operation(name, Permission.SIGNED_IN, Request, None, Effect.CHANGE, everything("session"), "")
         phase = Phase.OUTCOME if result == "ok" else Phase.REFUSED
-        await write_audit(
-            self.kernel, op, ctx, Target("user", user.id if user else None, typed), Request(), phase, result
-        )
+        target = Target("user", user.id if user else None, typed)
+        await write_audit(self.kernel, op, ctx, target, Request(), phase, result, detail)
 
 
 async def end_sessions(uow: UnitOfWork, user_id: str, now: datetime, but: str | None = None) -> None:

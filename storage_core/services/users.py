@@ -150,6 +150,9 @@ class Users(Service):
         now = self.kernel.now()
         async with self.kernel.catalog.write() as uow:
             user = await found(uow.users.get(ctx.actor.id), "user", ctx.actor.id)
+            if await uow.passwords.get(user.id) is None:
+                # A password of their own would still open the console when the identity provider no longer does.
+                raise Forbidden("You sign in with the identity provider.", hint="Change the password there.")
             await self._set_password(uow, user.id, hashed, now, but=ctx.session_id)
         return user
 

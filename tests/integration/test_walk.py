@@ -104,6 +104,9 @@ PUBLIC = {
     ("POST", "/api/auth/login"),
     ("POST", "/api/auth/logout"),
     ("POST", "/api/auth/setup"),
+    ("GET", "/api/auth/oidc"),
+    ("GET", "/api/auth/oidc/callback"),
+    ("GET", "/api/auth/oidc/renew"),  # leads strangers to the sign-in page
     ("GET", "/api/docs"),
     ("GET", "/api/openapi.json"),
     ("GET", "/health/live"),

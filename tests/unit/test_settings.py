@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from storage_core.domain.permission import Role
 from storage_core.settings import Settings, SettingsError, prepare_home
 
 
@@ -112,3 +113,61 @@ def test_a_home_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(SettingsError, match="STORAGE_HOME"):
         prepare_home(Settings(home=tmp_path / "file" / "home"))
+
+
+OIDC = {"ISSUER": "https://id.example.com/staff", "CLIENT_ID": "console"}
+
+
+def test_an_identity_provider_and_its_groups_come_from_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "secret").write_text("hush\n")
+    (tmp_path / "settings.toml").write_text(
+        'oidc_issuer = "https://id.example.com"\noidc_client_id = "console"\n'
+        f'oidc_client_secret_file = "{tmp_path}/secret"\noidc_default_role = "Viewer"\n'
+        '[oidc_roles]\nplatform = "Admin"\nacme = ["Operator tenant:acme", "Viewer"]\n'
+    )
+    settings = Settings.load()
+    assert settings.oidc_roles == {"platform": "Admin", "acme": ("Operator tenant:acme", "Viewer")}
+    assert settings.oidc_secret() == "hush"
+    monkeypatch.setenv("STORAGE_OIDC_ROLES", '{"staff": "Viewer global"}')
+    assert Settings.load().oidc_roles == {"staff": "Viewer global"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "named"),
+    [
+        ({"ISSUER": "http://id.example.com"}, "STORAGE_OIDC_ISSUER"),
+        ({"ISSUER": "https://id.example.com/?x=1"}, "STORAGE_OIDC_ISSUER"),
+        ({"ISSUER": "javascript:alert(1)"}, "STORAGE_OIDC_ISSUER"),
+        ({"CLIENT_ID": ""}, "STORAGE_OIDC_CLIENT_ID"),
+        ({"SCOPES": "profile"}, "STORAGE_OIDC_SCOPES"),
+        ({"DEFAULT_ROLE": "King"}, "STORAGE_OIDC_DEFAULT_ROLE"),
+        ({"ROLES": '{"x": "Admin everywhere"}'}, "STORAGE_OIDC_ROLES"),
+        ({"ROLES": '{"x": ["Viewer", "Admin tenant:"]}'}, "STORAGE_OIDC_ROLES"),
+    ],
+    ids=str,
+)
+def test_a_wrong_identity_provider_stops_the_start(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], named: str
+) -> None:
+    for name, value in {**OIDC, **variables}.items():
+        monkeypatch.setenv(f"STORAGE_OIDC_{name}", value)
+    with pytest.raises(SettingsError, match=named):
+        Settings.load()
+
+
+def test_behind_a_proxy_the_provider_must_know_where_to_send_people_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("STORAGE_HOST", "0.0.0.0")
+    for name, value in OIDC.items():
+        monkeypatch.setenv(f"STORAGE_OIDC_{name}", value)
+    with pytest.raises(SettingsError, match="STORAGE_PUBLIC_URL"):
+        Settings.load()
+
+
+def test_every_role_can_be_given_by_a_group() -> None:
+    for role in Role:
+        given = {"oidc_issuer": OIDC["ISSUER"], "oidc_client_id": "c", "oidc_default_role": role.value}
+        assert Settings(**given).oidc_default_role == role.value

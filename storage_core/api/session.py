@@ -1,0 +1,38 @@
+"""What every way of signing in shares: the session's cookie, where one goes on, the caller's address."""
+
+from fastapi import Request
+from fastapi.responses import Response
+
+from ..bootstrap import Core
+from ..domain.identity import SESSION_ABSOLUTE
+from ..domain.onward import local_path
+from ..services.sign_in import SignedIn
+from .context import cookie_name, is_secure
+
+
+def set_session(request: Request, response: Response, signed: SignedIn) -> None:
+    """Give the browser the fresh session's cookie."""
+    response.headers["cache-control"] = "no-store"
+    response.set_cookie(
+        cookie_name(request),
+        signed.cookie,
+        max_age=int(SESSION_ABSOLUTE.total_seconds()),
+        path="/",
+        secure=is_secure(request),
+        httponly=True,
+        samesite="strict",
+    )
+
+
+def told(path: str, code: str) -> str:
+    """A path of our own with the refusal's code for the page to speak of."""
+    return f"{path}{'&' if '?' in path else '?'}error={code}"
+
+
+def address_of(request: Request) -> str | None:
+    return request.client.host if request.client else None
+
+
+async def first_page(core: Core, wanted: str, user_id: str) -> str:
+    """The page that was asked for, else the one this user likes to begin with."""
+    return wanted if wanted != "/" else local_path(await core.preferences.start_page(user_id))
