@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, cast
 
 from sqlalchemy import (
+    CursorResult,
     RowMapping,
     TextClause,
     and_,
@@ -142,7 +143,7 @@ class AuditRows:
             # SQLite keeps any bytes as text; what is no UTF-8 reads as surrogates, which fit no hash.
             found = await self._connection.execute(_RAW_BYTES, given)
             return [tuple(_lossless(v) for v in row) for row in found]
-        return cast("Sequence[RawEntry]", found.all())
+        return _tuples(found)
 
     async def matching(self, query: Query, after: tuple[str, int] | None) -> Sequence[RawEntry]:
         columns = [
@@ -154,7 +155,7 @@ class AuditRows:
             later = and_(_LOG.c.chain == chain, _LOG.c.sequence > sequence)
             wanted = wanted.where(or_(_LOG.c.chain > chain, later))
         wanted = wanted.order_by(_LOG.c.chain, _LOG.c.sequence).limit(query.limit)
-        return cast("Sequence[RawEntry]", (await self._connection.execute(wanted)).all())
+        return _tuples(await self._connection.execute(wanted))
 
     async def open_intents(self, after: datetime | None, before: datetime) -> tuple[AuditEntry, ...]:
         answer = _LOG.alias("answer")
@@ -175,3 +176,11 @@ class AuditRows:
 
 def _lossless(value: Any) -> Any:
     return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
+
+
+def _tuples(found: CursorResult[Any]) -> Sequence[RawEntry]:
+    """The driver's own rows, already here: making SQLAlchemy's of them costs more than hashing them."""
+    cursor: Any = found.cursor
+    rows: Sequence[RawEntry] = cursor.fetchall()
+    found.close()
+    return rows

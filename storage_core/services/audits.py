@@ -20,7 +20,7 @@ from .operation import Effect, operation
 from .request import ById, ListRequest, Request
 from .targets import a_list, everything
 
-RUN = 5000
+RUN = 2000
 
 
 class AuditFilter(Request):
