@@ -5,7 +5,7 @@ import fcntl
 import os
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from ..domain.errors import StorageError, StoreFailure, Unreachable
 from ..ports.outbound import Web
 from ..ports.witness import Witness
 
+STORE_SECONDS = 10
 _HINT = "Check that the place of the audit's heads (STORAGE_AUDIT_HEADS_URL) can be read and written."
 
 
@@ -141,7 +142,9 @@ class ObjectWitness:
     def _store(self) -> Any:
         from obstore.store import from_url
 
-        return from_url(self._url)
+        # A place that does not answer is an alert soon, not after minutes of trying.
+        retry: Any = {"max_retries": 2, "retry_timeout": timedelta(seconds=STORE_SECONDS)}
+        return from_url(self._url, retry_config=retry, client_options={"timeout": f"{STORE_SECONDS} seconds"})
 
     async def append(self, line: bytes, *, whole: bool) -> None:
         now = self._now()

@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Any, cast
 
 from sqlalchemy import (
-    CursorResult,
     RowMapping,
     TextClause,
     and_,
@@ -178,7 +177,7 @@ def _lossless(value: Any) -> Any:
     return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
 
 
-def _tuples(found: CursorResult[Any]) -> Sequence[RawEntry]:
+def _tuples(found: Any) -> Sequence[RawEntry]:
     """The driver's own rows, already here: making SQLAlchemy's of them costs more than hashing them."""
     cursor: Any = found.cursor
     rows: Sequence[RawEntry] = cursor.fetchall()
