@@ -144,7 +144,7 @@ class ObjectWitness:
 
         # A place that does not answer is an alert soon, not after minutes of trying.
         retry: Any = {"max_retries": 2, "retry_timeout": timedelta(seconds=STORE_SECONDS)}
-        return from_url(self._url, retry_config=retry, client_options={"timeout": f"{STORE_SECONDS} seconds"})
+        return from_url(self._url, retry_config=retry)
 
     async def append(self, line: bytes, *, whole: bool) -> None:
         now = self._now()
@@ -196,7 +196,8 @@ class ObjectWitness:
         from obstore.exceptions import BaseError
 
         try:
-            return await work()
+            async with asyncio.timeout(STORE_SECONDS):
+                return await work()
         except (BaseError, OSError, ValueError) as error:
             raise _failure(self.place, error) from error
 
