@@ -46,6 +46,7 @@ from .services.approvals import Approvals
 from .services.audits import Audits
 from .services.backups import Backups
 from .services.configuration import Configuration, Setting
+from .services.credentials import Credentials
 from .services.databases import Databases
 from .services.declared import OPERATIONS
 from .services.engines import PrivateEngines
@@ -117,6 +118,7 @@ class Core:
     configuration: Configuration
     heads: HeadExport
     secrets: Secrets
+    credentials: Credentials
     engines: PrivateEngines
     filters: Filters
     preferences: PersonalPreferences
@@ -412,6 +414,7 @@ def _core(
         configuration=Configuration(kernel, _started(settings)),
         heads=HeadExport(kernel),
         secrets=Secrets(kernel),
+        credentials=Credentials(kernel),
         engines=PrivateEngines(kernel),
         filters=Filters(kernel),
         preferences=PersonalPreferences(kernel),

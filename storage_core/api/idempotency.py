@@ -10,7 +10,7 @@ from ..bootstrap import Core
 from ..domain.context import Context
 from ..domain.errors import Conflict, NameTaken
 from ..domain.idempotency import Remembered
-from ..services.kernel import raced
+from ..services.kernel import opened, raced
 from ..services.operation import Operation
 from ..wire import from_json, to_json
 
@@ -31,7 +31,10 @@ async def replayed(
     before = await _claim(core, row)
     if before is not None:
         _check(before, digest)
-        return from_json(op, json.loads(await vault.open(before.body, before.binding)))
+        body = await opened(vault, lambda: _kept(core, id))
+        if body is None:
+            raise Conflict("The first answer was forgotten in this moment.", hint="Ask again.")
+        return from_json(op, json.loads(body))
     try:
         answer = await run()
     except BaseException:
@@ -48,6 +51,11 @@ async def replayed(
     return answer
 
 
+async def _kept(core: Core, id: str) -> Remembered | None:
+    async with core.kernel.catalog.read() as uow:
+        return await uow.remembered.get(id)
+
+
 async def _claim(core: Core, row: Remembered) -> Remembered | None:
     """Take the key; answers who had it before, none when it is ours."""
     try:
@@ -57,8 +65,7 @@ async def _claim(core: Core, row: Remembered) -> Remembered | None:
                 await uow.remembered.add(row)
             return before
     except NameTaken:
-        async with core.kernel.catalog.read() as uow:
-            return await uow.remembered.get(row.id)
+        return await _kept(core, row.id)
 
 
 def _check(before: Remembered, digest: str) -> None:

@@ -11,7 +11,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from ..domain.errors import NameTaken, VersionConflict
+from ..domain.errors import NameTaken, VersionConflict, WrongKey
 from ..domain.secret import Binding, Secret
 from ..ports.catalog import Catalog
 from ..ports.recording import recording
@@ -65,9 +65,19 @@ class VaultNotary:
             return self._keys[name]
 
     async def _opened(self, name: str) -> bytes | None:
+        before = None
+        while (kept := await self._kept(name)) is not None:
+            try:
+                return await self._vault.open(kept.envelope, key_binding(name))
+            except WrongKey:
+                if kept.envelope == before:
+                    raise
+                before = kept.envelope  # its key was rotated between the two
+        return None
+
+    async def _kept(self, name: str) -> Secret | None:
         async with self._catalog.read() as uow:
-            kept = await uow.secrets.get(key_place(name))
-        return None if kept is None else await self._vault.open(kept.envelope, key_binding(name))
+            return await uow.secrets.get(key_place(name))
 
     async def _made(self, name: str) -> bytes:
         """A fresh key; the one that another process made meanwhile counts."""

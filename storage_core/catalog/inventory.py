@@ -36,14 +36,14 @@ def _columns(**columns: Any) -> list[Any]:
 
 def _passwords() -> Any:
     field = func.substr(_SECRETS.c.id, func.length(_SECRETS.c.owner_id) + 2)
-    kind = case(
-        (_SECRETS.c.collection == "providers", SecretKind.PASSWORD.value), else_=SecretKind.VALUE.value
-    )
+    before = _SECRETS.c.collection == "previous"
+    password = _SECRETS.c.collection.in_(("providers", "previous"))
+    kind = case((password, SecretKind.PASSWORD.value), else_=SecretKind.VALUE.value)
     return select(
         *_columns(
             id=_SECRETS.c.id,
             kind=kind,
-            what=_SECRETS.c.collection + " " + field,
+            what=case((before, "providers password before"), else_=_SECRETS.c.collection + " " + field),
             owner_id=_SECRETS.c.owner_id,
             owner_name=func.coalesce(_PROVIDERS.c.name, _SECRETS.c.owner_id),
             tenant_id=_SECRETS.c.tenant_id,

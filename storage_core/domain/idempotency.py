@@ -26,5 +26,9 @@ class Remembered:
         object.__setattr__(self, "key_id", key_of(self.body))
 
     @property
+    def sealed(self) -> str:
+        return self.body
+
+    @property
     def binding(self) -> Binding:
         return Binding(None, "remembered", self.id, "body")

@@ -94,6 +94,21 @@ class CheckStep:
 
 
 @dataclass(frozen=True, slots=True)
+class CredentialsChange:
+    """A provider signs in as `user` now; `steps` is the test that came before the switch.
+
+    What it signed in with before still works until at least `previous_until`, for calls under way; after that it is
+    forgotten, and where the password was `generated`, locked out on the engine.
+    """
+
+    provider_id: str
+    user: str
+    generated: bool
+    steps: tuple[CheckStep, ...]
+    previous_until: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Capability:
     """An ability of an engine as configured; an absent one says why."""
 

@@ -93,6 +93,10 @@ class Secret:
         object.__setattr__(self, "key_id", key_of(self.envelope))
 
     @property
+    def sealed(self) -> str:
+        return self.envelope
+
+    @property
     def binding(self) -> Binding:
         return Binding(self.tenant_id, self.collection, self.owner_id, self.id.rpartition("/")[2])
 
@@ -109,6 +113,10 @@ class WrappedKey:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "key_id", key_of(self.wrapped))
+
+    @property
+    def sealed(self) -> str:
+        return self.wrapped
 
     @property
     def binding(self) -> Binding:

@@ -15,8 +15,17 @@ class Engines(Protocol):
         """The live engine of a provider's current revision; an older revision's is closed once unused."""
         ...
 
-    def trial(self, kind: EngineKind, endpoint: Endpoint, password: str | None) -> Engine:
-        """An engine that is not kept: for testing a connection before it is saved. The caller closes it."""
+    def trial(
+        self, kind: EngineKind, endpoint: Endpoint, password: str | None, *, own: bool = False
+    ) -> Engine:
+        """An engine that is not kept: for testing a connection before it is saved. The caller closes it.
+
+        `own`: it is a private server of this home.
+        """
+        ...
+
+    async def drain(self, provider_id: str) -> int:
+        """Close outdated engines of a provider that no call uses now; answers how many are still in use."""
         ...
 
     async def forget(self, provider_id: str) -> None:

@@ -29,6 +29,10 @@ class Servers(Protocol):
         """The generated password, without starting anything. NotFound for an unknown name."""
         ...
 
+    async def adopt(self, name: str, user: str, password: str) -> None:
+        """Sign in to the server like this from now on, in every process. NotFound for an unknown name."""
+        ...
+
     async def bind(self, name: str, provider_id: str) -> None:
         """Remember which provider stands for the server."""
         ...

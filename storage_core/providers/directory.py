@@ -80,8 +80,19 @@ class EngineDirectory:
             await self._close_unused()
             return entry.engine
 
-    def trial(self, kind: EngineKind, endpoint: Endpoint, password: str | None) -> Engine:
-        return self._build(kind, endpoint, password)
+    def trial(
+        self, kind: EngineKind, endpoint: Endpoint, password: str | None, *, own: bool = False
+    ) -> Engine:
+        return (self._build_own if own else self._build)(kind, endpoint, password)
+
+    async def drain(self, provider_id: str) -> int:
+        """Close outdated engines of a provider that no call uses now; answers how many are still in use."""
+        async with self._lock:
+            mine = [entry for id, entry in self._outdated if id == provider_id]
+            idle = [entry for entry in mine if not entry.breaker.active]
+            self._outdated = [(id, entry) for id, entry in self._outdated if entry not in idle]
+            await _close_all(idle)
+            return len(mine) - len(idle)
 
     async def forget(self, provider_id: str) -> None:
         """Close what is open for a provider, outdated revisions too, whoever uses them; idempotent."""

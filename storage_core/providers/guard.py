@@ -18,6 +18,7 @@ from ..domain.health import Health
 from ..domain.provider import CheckStep, EngineInfo
 from ..ports.backup import Backup, Dump, OnProgress, Piece, RestoreReport
 from ..ports.engine import Databases, Engine
+from ..ports.logins import Logins
 from .probe import offline
 
 T = TypeVar("T")
@@ -44,6 +45,7 @@ class Retrying:
     def __init__(self, engine: Engine, patience: Patience) -> None:
         self.kind = engine.kind
         self.backup: Backup | None = engine.backup
+        self.logins: Logins | None = engine.logins
         self.databases: Databases = RetryingDatabases(engine.databases, patience)
         self._engine = engine
         self._patience = patience
@@ -213,6 +215,7 @@ class Guarded:
         self.kind = engine.kind
         self.databases: Databases = GuardedDatabases(engine.databases, breaker)
         self.backup: Backup | None = engine.backup and GuardedBackup(engine.backup, engine, breaker)
+        self.logins: Logins | None = engine.logins  # rare, and only after the engine has answered
         self._engine = engine
         self._breaker = breaker
 

@@ -4,6 +4,7 @@ from .approvals import Approvals
 from .audits import Audits
 from .backups import Backups
 from .configuration import Configuration
+from .credentials import Credentials
 from .databases import Databases
 from .engines import PrivateEngines
 from .grants import Grants
@@ -34,4 +35,5 @@ OPERATIONS = declared(
     Filters,
     PersonalPreferences,
     Secrets,
+    Credentials,
 )

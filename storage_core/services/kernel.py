@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from ..domain.context import Context
-from ..domain.errors import NotFound, StorageError, TenantSuspended, Unavailable, VersionConflict
+from ..domain.errors import NotFound, StorageError, TenantSuspended, Unavailable, VersionConflict, WrongKey
+from ..domain.idempotency import Remembered
 from ..domain.option import Options, options_of
 from ..domain.page import MAX_LIMIT, Clause, Query, Reach
 from ..domain.permission import Grant, Permission, ScopeKind, reach
 from ..domain.provider import Endpoint, Provider
-from ..domain.secret import Binding, Secret
+from ..domain.secret import Binding, Secret, WrappedKey
 from ..domain.tenant import Tenant, TenantStatus
 from ..ports.archive import Archive
 from ..ports.artifacts import Artifacts
@@ -70,14 +71,24 @@ class Service:
             if endpoint != provider.endpoint:
                 provider = await self._moved(provider.id, endpoint)
             return await self.kernel.engines.engine(provider, password)
-        return await self.kernel.engines.engine(provider, await self.password_of(provider.id))
+        current, password = await self._signing_in(provider.id)
+        return await self.kernel.engines.engine(current or provider, password)
 
     async def password_of(self, provider_id: str) -> str | None:
-        async with self.kernel.catalog.read() as uow:
-            secret = await uow.secrets.get(password_place(provider_id))
-        if secret is None:
-            return None
-        return (await self.kernel.vault.open(secret.envelope, password_binding(provider_id))).decode()
+        return (await self._signing_in(provider_id))[1]
+
+    async def _signing_in(self, provider_id: str) -> tuple[Provider | None, str | None]:
+        """A provider's row and password as they are at one moment: user and password change together."""
+        row: Provider | None = None
+
+        async def read() -> Secret | None:
+            nonlocal row
+            async with self.kernel.catalog.read() as uow:
+                row = await uow.providers.get(provider_id)
+                return await uow.secrets.get(password_place(provider_id))
+
+        password = await opened(self.kernel.vault, read)
+        return row, None if password is None else password.decode()
 
     async def sealed_password(self, provider_id: str, password: str) -> Secret:
         """Seal a provider's password. Call it outside of a unit of work: the vault may write a key."""
@@ -89,6 +100,8 @@ class Service:
         """A private server came up on another port: the provider follows it."""
         async with self.kernel.catalog.write() as uow:
             current = await found(uow.providers.get(provider_id), "provider", provider_id)
+            if current.endpoint == endpoint:
+                return current  # somebody else saw it first
             current = replace(
                 current, endpoint=endpoint, revision=current.revision + 1, updated_at=self.kernel.now()
             )
@@ -101,6 +114,10 @@ class Service:
 
 def password_place(provider_id: str) -> str:
     return f"{provider_id}/password"
+
+
+#: The collection of credentials that providers had before.
+PREVIOUS = "previous"
 
 
 def previous_place(provider_id: str) -> str:
@@ -119,6 +136,21 @@ async def put_secret(uow: UnitOfWork, secret: Secret) -> None:
 
 def password_binding(provider_id: str) -> Binding:
     return Binding(None, "providers", provider_id, "password")
+
+
+async def opened(
+    vault: Vault, read: Callable[[], Awaitable[Secret | WrappedKey | Remembered | None]]
+) -> bytes | None:
+    """What is sealed in the row that `read` finds; read again where its key was rotated in between."""
+    before = None
+    while (row := await read()) is not None:
+        try:
+            return await vault.open(row.sealed, row.binding)
+        except WrongKey:
+            if row.sealed == before:
+                raise
+            before = row.sealed
+    return None
 
 
 async def found(row: Awaitable[T | None], kind: str, id: str) -> T:

@@ -44,7 +44,7 @@ from ..ports.backup import OnProgress, Piece
 from ..ports.engine import Engine
 from .claims import Claims
 from .handle import JobHandle
-from .kernel import found, insisted, raced, to_its_end
+from .kernel import found, insisted, opened, raced, to_its_end
 
 log = logging.getLogger(__name__)
 
@@ -256,10 +256,9 @@ class Pipeline:
         binding = data_key_binding(row.tenant_id, row.id)
 
         async def make() -> bytes:
-            async with self.kernel.catalog.read() as uow:
-                known = await uow.data_keys.get(row.id)
+            known = await opened(self.kernel.vault, lambda: self._wrapped(row.id))
             if known is not None:
-                return await self.kernel.vault.data_key(known.wrapped, binding)
+                return known
             made = await self.kernel.vault.new_data_key(binding)
             async with self.kernel.catalog.write() as uow:
                 await uow.data_keys.add(WrappedKey(row.id, row.tenant_id, made.wrapped, self.kernel.now()))
@@ -268,9 +267,14 @@ class Pipeline:
         return await raced(make)
 
     async def _key(self, row: Backup) -> bytes:
+        key = await opened(self.kernel.vault, lambda: self._wrapped(row.id))
+        if key is None:
+            raise NotFound(f"There is no data key {row.id!r}.", field="id")
+        return key
+
+    async def _wrapped(self, backup_id: str) -> WrappedKey | None:
         async with self.kernel.catalog.read() as uow:
-            wrapped = await found(uow.data_keys.get(row.id), "data key", row.id)
-        return await self.kernel.vault.data_key(wrapped.wrapped, wrapped.binding)
+            return await uow.data_keys.get(backup_id)
 
     async def _proved(self, id: str, proof: Proof, error: StorageError | None = None) -> None:
         """Write down what the proof found: that the backup is good, or why it is not."""

@@ -22,6 +22,7 @@ from ..domain.page import Clause, Query, Test
 from ..domain.provider import Provider
 from .backoff import WINDOW
 from .claims import UNFINISHED, Claims
+from .credentials import Credentials
 from .kernel import Kernel, Service, every, raced
 from .pipeline import Pipeline
 from .runner import JobRunner
@@ -53,6 +54,7 @@ class Reconciler(Service):
         self._runner = runner
         self._claims = Claims(kernel)
         self._pipeline = Pipeline(self._claims)
+        self._credentials = Credentials(kernel)
         self._rounds = 0
         self._audited: datetime | None = None
 
@@ -70,7 +72,13 @@ class Reconciler(Service):
         if self._rounds % SCRATCH_ROUNDS == 0:
             parts.append(self._scratch)
         self._rounds += 1
-        for part in (*parts, self._remembered, self._forgiven, self.kernel.catalog.forget_events):
+        for part in (
+            *parts,
+            self._credentials.settle,
+            self._remembered,
+            self._forgiven,
+            self.kernel.catalog.forget_events,
+        ):
             try:
                 await part()
             except StorageError as error:

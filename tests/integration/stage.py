@@ -181,6 +181,7 @@ REQUESTS: dict[str, Callable[[Stage], Any]] = {
     "providers.list": lambda s: {},
     "providers.test": lambda s: {"id": s.provider},
     "providers.update": lambda s: {"id": s.provider, "name": s.fresh("files")},
+    "secrets.credentials": lambda s: {"id": s.provider, "generate": True},
     "secrets.export_recovery": lambda s: {
         "passphrase": "correct horse battery staple",
         "confirm": "master-key",

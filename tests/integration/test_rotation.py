@@ -25,6 +25,7 @@ from storage_core.domain.secret import (
     WrappedKey,
     data_key_binding,
 )
+from storage_core.services.kernel import opened as opened_row
 from storage_core.services.keys import Keys
 from storage_core.services.secrets import RotateMasterKey, RotateSecrets, ValidateSecrets
 from storage_core.settings import Settings
@@ -166,7 +167,18 @@ async def test_who_writes_while_a_key_is_rotated_loses_nothing(settings: Setting
                     continue  # refused, and nothing written
                 plain["data_keys", id] = made.plain
 
+        known = next(id for noun, id in plain if noun == "data_keys")
+
+        async def read() -> None:
+            async def row() -> WrappedKey | None:
+                async with other.kernel.catalog.read() as uow:
+                    return await uow.data_keys.get(known)
+
+            while not over.is_set():
+                assert await opened_row(other.kernel.vault, row) == plain["data_keys", known]
+
         async with asyncio.TaskGroup() as group:
+            group.create_task(read())
             for _ in range(3):
                 group.create_task(write())
             for _ in range(5):

@@ -29,6 +29,7 @@ class Server:
         self.held: asyncio.Event | None = None
         self.databases = self
         self.backup: Server | None = self
+        self.logins = None
 
     async def _call(self, name: str) -> None:
         self.calls.append(name)

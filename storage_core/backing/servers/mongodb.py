@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...domain.errors import EngineFailure
-from .binaries import HOST, password_of, program
+from .binaries import HOST, login_of, program
 from .files import Kept, write_private
 
 if TYPE_CHECKING:
@@ -60,9 +60,9 @@ class PrivateMongo:
     def ready(self, place: Path, port: int, kept: Kept) -> bool:
         from pymongo.errors import ConnectionFailure, OperationFailure
 
-        password = password_of(place)
+        user, password = login_of(place, self.user)
         try:
-            with _client(port, username=self.user, password=password) as client:
+            with _client(port, username=user, password=password) as client:
                 return self._settled(client, port)
         except OperationFailure as error:
             if error.code == AUTHENTICATION_FAILED:

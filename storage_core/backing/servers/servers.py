@@ -10,7 +10,7 @@ from ...domain.errors import EngineFailure, InvalidRequest, StorageFull
 from ...domain.naming import checked_name
 from ...domain.provider import Endpoint
 from ...domain.server import PrivateServer
-from .binaries import HOST, PrivateEngine, password_of
+from .binaries import HOST, PrivateEngine, adopt_login, login_of
 from .instance import Instance, State
 from .mongodb import PrivateMongo
 from .postgresql import PrivatePostgres
@@ -45,7 +45,11 @@ class LocalServers:
 
     async def password(self, name: str) -> str:
         instance = self._instance(name)
-        return await _in_thread(lambda: (instance.known(), password_of(instance.place))[1])
+        return await _in_thread(lambda: self._login(instance, instance.known())[1])
+
+    async def adopt(self, name: str, user: str, password: str) -> None:
+        instance = self._instance(name)
+        await _in_thread(lambda: (instance.known(), adopt_login(instance.place, user, password)))
 
     async def bind(self, name: str, provider_id: str) -> None:
         instance = self._instance(name)
@@ -61,17 +65,21 @@ class LocalServers:
         engine = self._engine(state.kind)
         if not instance.running(state):
             state = instance.start(engine)
+        user, password = self._login(instance, state)
         where = Endpoint(
             host=HOST,
             port=state.port,
-            user=engine.user,
+            user=user,
             database=engine.database,
             replica_set=engine.replica_set,
         )
-        return where, password_of(instance.place)
+        return where, password
+
+    def _login(self, instance: Instance, state: State) -> tuple[str, str]:
+        return login_of(instance.place, self._engine(state.kind).user)
 
     def _describe(self, instance: Instance, state: State) -> PrivateServer:
-        return instance.describe(state, self._engine(state.kind).user)
+        return instance.describe(state, self._login(instance, state)[0])
 
     def _instance(self, name: str) -> Instance:
         return Instance(self._root / checked_name(name, "name"))

@@ -10,6 +10,7 @@ from . import check
 from .backup import MongoBackup
 from .databases import MongoDatabases
 from .link import PATIENCE, Link
+from .logins import MongoLogins
 
 STANDALONE = "A standalone server cannot be read at one moment; make it a replica set (one member is enough)."
 
@@ -35,6 +36,7 @@ class MongoEngine:
         self._link = Link(endpoint, password, check.explain, patience, outbound)
         self.databases: MongoDatabases = MongoDatabases(self._link)
         self.backup: MongoBackup = MongoBackup(self._link)
+        self.logins: MongoLogins = MongoLogins(self._link)
 
     async def check(self) -> tuple[CheckStep, ...]:
         return await check.run(self._link)

@@ -13,6 +13,7 @@ from .check import Check
 from .databases import PostgresDatabases
 from .dial import CONNECT_SECONDS, Dialer
 from .dump import version_text
+from .logins import PostgresLogins
 from .pool import Pool
 from .tools import Toolbox
 
@@ -43,6 +44,7 @@ class PostgresEngine:
         self._toolbox = Toolbox(bin_dir)
         self._databases = PostgresDatabases(self._dialer, self._pool)
         self.databases = self._databases
+        self.logins: PostgresLogins | None = PostgresLogins(self._pool)
         self.backup: PostgresBackup | None = PostgresBackup(
             self._dialer, self._toolbox, self._databases, lock_seconds
         )

@@ -9,6 +9,7 @@ from pathlib import Path
 from ...domain.errors import MissingPrivilege, StorageError
 from ...domain.health import Health
 from ...domain.provider import Capability, CheckStep, Endpoint, EngineInfo, EngineKind, StepStatus
+from ...ports.logins import Logins
 from ..probe import PROBE_SECONDS, probed, since
 from .backup import SqliteBackup
 from .connect import in_thread
@@ -27,6 +28,7 @@ class SqliteEngine:
         """:param password: refused nowhere, used nowhere: files have none."""
         self._place = Place(endpoint.path)
         self.databases = SqliteDatabases(self._place)
+        self.logins: Logins | None = None  # whoever may open the files may open the databases
         self.backup: SqliteBackup | None = SqliteBackup(self._place)
 
     async def check(self) -> tuple[CheckStep, ...]:

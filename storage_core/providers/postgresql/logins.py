@@ -1,0 +1,81 @@
+"""The logins facet: a second role that acts as the first one, so that whatever it makes belongs to the first one."""
+
+import base64
+import hashlib
+import hmac
+import os
+
+from ...domain.errors import Conflict, InvalidRequest
+from .dial import APPLICATION, Connection
+from .pool import Pool
+from .sql import MAX_NAME_BYTES, ident, literal
+
+SUFFIX = "_2"
+ITERATIONS = 4096
+#: Said of the roles that are ours to change: a comment on the role.
+MARK = "storage-console: second login of "
+
+WHO = "select array[session_user::text, current_user::text]"
+ROLE = "select shobj_description(oid, 'pg_authid') as mark from pg_roles where rolname = $1"
+END_IDLE = """
+select pg_terminate_backend(pid) from pg_stat_activity
+where usename = $1 and application_name = $2 and state = 'idle' and pid <> pg_backend_pid()
+"""
+
+
+class PostgresLogins:
+    """See the port. The second role is a member of the first and becomes it at once when it signs in."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def second(self, password: str) -> str:
+        async with self._pool.admin() as connection, connection.transaction():
+            login, acting = await connection.fetchval(WHO) or ("", "")
+            mark = await connection.fetchval(ROLE, login)
+            if mark and mark.startswith(MARK):
+                other = mark.removeprefix(MARK)
+            else:
+                other = login + SUFFIX
+                await _make(connection, login, acting, other)
+            # The verifier, so that the password is in no log of the server.
+            verifier = literal(scram_verifier(password))
+            await connection.execute(f"alter role {ident(other)} login password {verifier}")
+            return other
+
+    async def lock_out(self, user: str) -> None:
+        async with self._pool.admin() as connection:
+            if await connection.fetchrow(ROLE, user) is None:
+                return
+            await connection.execute(f"alter role {ident(user)} password null")
+            await connection.fetch(END_IDLE, user, APPLICATION)
+
+
+async def _make(connection: Connection, login: str, acting: str, other: str) -> None:
+    if len(other.encode()) > MAX_NAME_BYTES:
+        raise InvalidRequest(f"The user's name is too long for a second one, {other!r}.", field="generate")
+    known = await connection.fetchrow(ROLE, other)
+    if known is None:
+        await connection.execute(f"create role {ident(other)} login")
+        await connection.execute(f"comment on role {ident(other)} is {literal(MARK + login)}")
+    elif known["mark"] != MARK + login:
+        raise Conflict(
+            f"The server has a role {other!r} already, which is not the second login of {login!r}.",
+            hint="Rename that role, or set up new credentials yourself and give them.",
+        )
+    await connection.execute(f"grant {ident(acting)} to {ident(other)}")
+    await connection.execute(f"alter role {ident(other)} set role = {ident(acting)}")
+
+
+def scram_verifier(password: str) -> str:
+    """What PostgreSQL keeps of a password (RFC 5802, RFC 7677); ours are ASCII, so SASLprep changes nothing."""
+    salt = os.urandom(16)
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode("ascii"), salt, ITERATIONS)
+    client = hmac.digest(salted, b"Client Key", "sha256")
+    server = hmac.digest(salted, b"Server Key", "sha256")
+    stored = hashlib.sha256(client).digest()
+    return f"SCRAM-SHA-256${ITERATIONS}:{_text(salt)}${_text(stored)}:{_text(server)}"
+
+
+def _text(raw: bytes) -> str:
+    return base64.b64encode(raw).decode()
