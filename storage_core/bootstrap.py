@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from pydantic import SecretStr
 from sqlalchemy import make_url
@@ -24,7 +25,7 @@ from .backing.bus import OutboxBus
 from .backing.notary import VaultNotary
 from .backing.outbound import Guard, GuardedWeb
 from .backing.passwords import Argon2Passwords
-from .backing.queue import DbosQueue, DbosWorker, jobs_engine, migrate_jobs
+from .backing.queue import DbosQueue, DbosWorker, jobs_engine, mark_of, migrate_jobs
 from .backing.servers.servers import LocalServers
 from .backing.vault import EnvelopeVault, MasterRing, fingerprint, master_keys, read_recovery
 from .backing.witness import witness_from_url
@@ -42,6 +43,7 @@ from .ports.vault import MasterKeys
 from .ports.verifier import TokenVerifier
 from .providers.directory import EngineDirectory
 from .providers.registry import builder
+from .providers.sqlite.own import Own
 from .services.approvals import Approvals
 from .services.audits import Audits
 from .services.backups import Backups
@@ -68,7 +70,7 @@ from .services.sign_in import SignIn
 from .services.tenants import Tenants
 from .services.tokens import Tokens
 from .services.users import Users
-from .settings import PREFIX, Settings, prepare_home
+from .settings import OWN_FOLDERS, PREFIX, Settings, prepare_home
 from .telemetry import log
 
 BUS_SECONDS = 0.2
@@ -219,9 +221,12 @@ class _Opening:
         self._jobs = jobs_engine(settings.jobs, 5)
         self._queue = DbosQueue(self._jobs)
         engine = open_engine(settings.catalog)
-        shared = make_url(settings.jobs) == make_url(settings.catalog)
-        self._catalog = SqlCatalog(engine, self._queue, utc_now, shared=shared)
-        options = {EngineKind.POSTGRESQL: {"bin_dir": settings.pg_bin}}
+        self._shared = make_url(settings.jobs) == make_url(settings.catalog)
+        self._catalog = SqlCatalog(engine, self._queue, utc_now, shared=self._shared)
+        options: Mapping[EngineKind, Mapping[str, Any]] = {
+            EngineKind.POSTGRESQL: {"bin_dir": settings.pg_bin, "own": self._own_databases},
+            EngineKind.SQLITE: {"own": _own_ground(settings)},
+        }
         self._engines = EngineDirectory(
             builder(options, Guard(self._provider_rules)),
             time.monotonic,
@@ -231,6 +236,13 @@ class _Opening:
         listens = make_url(settings.catalog).get_backend_name() == "postgresql"
         seconds, news = (NET_SECONDS, self._catalog.news) if listens else (BUS_SECONDS, None)
         self._bus = OutboxBus(self._catalog.events, self._catalog.last_event, seconds, news)
+
+    async def _own_databases(self) -> frozenset[str]:
+        """Marks of the databases on PostgreSQL that hold the catalog and the jobs."""
+        marks = [await self._catalog.mark()]
+        if not self._shared:
+            marks.append(await asyncio.to_thread(mark_of, self._jobs))
+        return frozenset(mark for mark in marks if mark is not None)
 
     async def _provider_rules(self) -> Rules:
         """What the options say; this machine's own servers also where the console serves this machine alone."""
@@ -332,6 +344,24 @@ class _Opening:
         await self._queue.close()
         await self._catalog.close()
         await asyncio.to_thread(self._jobs.dispose)
+
+
+def _own_ground(settings: Settings) -> Own:
+    """What the console has on this machine's disk: no directory of databases may hold it or lie in it."""
+    files = [_file_of(settings.catalog), _file_of(settings.jobs), settings.master_key_file]
+    files += [_path_of(settings.audit_heads)]
+    folders = [_path_of(settings.artifacts), *(settings.home / name for name in OWN_FOLDERS)]
+    return Own(settings.home, tuple(f for f in files if f), tuple(f for f in folders if f))
+
+
+def _file_of(url: str) -> Path | None:
+    parsed = make_url(url)
+    return Path(parsed.database) if parsed.get_backend_name() == "sqlite" and parsed.database else None
+
+
+def _path_of(url: str) -> Path | None:
+    parts = urlsplit(url)
+    return Path(unquote(parts.path)) if parts.scheme == "file" else None
 
 
 async def _configured_rules() -> Rules:

@@ -23,6 +23,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 PREFIX = "STORAGE_"
 #: Read by the command line itself, to reach a server instead of the local home.
 CLIENT_VARIABLES = frozenset({"STORAGE_URL", "STORAGE_TOKEN"})
+#: Folders of the home that are the console's alone.
+OWN_FOLDERS = ("audit", "desktop", "logs", "run", "servers", "store")
 
 
 #: `Operator`, or with its scope: `Operator tenant:acme`.

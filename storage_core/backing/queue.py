@@ -12,6 +12,7 @@ from sqlalchemy import event
 from sqlalchemy.exc import SQLAlchemyError
 
 from ..domain.errors import Unavailable
+from ..domain.provider import postmaster_mark
 from ..ports.queue import Runner
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ T = TypeVar("T")
 
 #: One workflow runs every durable operation; the job's row says which. Pinned: DBOS's default hashes its own version.
 WORKFLOW, QUEUE, VERSION = "storage-job", "storage-jobs", "1"
+
+MARK = "select pg_postmaster_start_time(), oid::int8 from pg_database where datname = current_database()"
 
 POLL_SECONDS = 0.1
 #: How long jobs that are cut off may take to put away what they have half made.
@@ -45,6 +48,15 @@ def jobs_engine(url: str, pool: int) -> sa.Engine:
             connection.execute("PRAGMA " + pragma)
 
     return engine
+
+
+def mark_of(engine: sa.Engine) -> str | None:
+    """What tells the job store's database on PostgreSQL from every other; none on SQLite. Blocking."""
+    if engine.dialect.name != "postgresql":
+        return None
+    with _reachable(), engine.connect() as connection:
+        started, oid = connection.execute(sa.text(MARK)).one()
+    return postmaster_mark(started, oid)
 
 
 def migrate_jobs(url: str) -> None:

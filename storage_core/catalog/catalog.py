@@ -21,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from ..domain.errors import InvalidRequest, Unavailable, VersionConflict
 from ..domain.event import Event
+from ..domain.provider import postmaster_mark
 from ..ports.catalog import UnitOfWork
 from ..ports.queue import Queue
 from .envelopes import SqlEnvelopes
@@ -33,6 +34,7 @@ log = logging.getLogger(__name__)
 
 _EVENTS: Any = EventRow.__table__  # type: ignore[attr-defined]
 
+MARK = "select pg_postmaster_start_time(), oid::int8 from pg_database where datname = current_database()"
 EVENTS_KEPT = timedelta(hours=24)
 #: PostgreSQL's codes for a transaction that must be begun again: serialization failure, deadlock.
 _AGAIN = frozenset({"40001", "40P01"})
@@ -188,6 +190,14 @@ class SqlCatalog:
     async def ping(self) -> None:
         async with self._begin(readonly=True) as connection:
             await connection.execute(text("select 1"))
+
+    async def mark(self) -> str | None:
+        """What tells the database on PostgreSQL that this is from every other; none on SQLite."""
+        if not self._postgresql:
+            return None
+        async with self._begin(readonly=True) as connection:
+            started, oid = (await connection.execute(text(MARK))).one()
+        return postmaster_mark(started, oid)
 
     async def close(self) -> None:
         await self.engine.dispose()

@@ -117,6 +117,16 @@ class Capability:
     reason: str = ""
 
 
+def postmaster_mark(started: datetime, database: int | None = None) -> str:
+    """What tells a running PostgreSQL server, or by its number a database in it, from every other.
+
+    The moment it started, to the microsecond: any user may read it, and it is the same under every spelling of
+    the address. (The system identifier is not enough: copies of a server, standbys among them, share it.)
+    """
+    server = f"postgresql:{started.timestamp():.6f}"
+    return server if database is None else f"{server}/{database}"
+
+
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
     """What a live engine says of itself. `version` is the server's own, e.g. ``18.4``."""

@@ -66,6 +66,14 @@ class Engine(Protocol):
         """Where a database lies: a file's absolute path, or ``host:port/name``."""
         ...
 
+    async def marks(self, name: str | None = None) -> frozenset[str]:
+        """What tells this engine, or one of its databases, from every other, however its address is spelled.
+
+        Two that share a mark are one. They hold while the server runs: ask both sides, keep none. Empty for a
+        database that is not there.
+        """
+        ...
+
     async def close(self) -> None:
         """Close every connection; idempotent."""
         ...

@@ -62,6 +62,9 @@ class Retrying:
     def location(self, name: str) -> str:
         return self._engine.location(name)
 
+    async def marks(self, name: str | None = None) -> frozenset[str]:
+        return await repeated(lambda: self._engine.marks(name), self._patience)
+
     async def close(self) -> None:
         await self._engine.close()
 
@@ -233,6 +236,9 @@ class Guarded:
 
     def location(self, name: str) -> str:
         return self._engine.location(name)
+
+    async def marks(self, name: str | None = None) -> frozenset[str]:
+        return await self._breaker.call(lambda: self._engine.marks(name))
 
     async def close(self) -> None:
         await self._engine.close()

@@ -290,6 +290,8 @@ class Providers(Service):
                     error = revive(step.code or StorageError.code, step.detail, step.fix)
                     if isinstance(error, AddressRefused | NameUnresolved):
                         error.field = "connection.host"
+                    elif kind.is_files and isinstance(error, InvalidRequest):
+                        error.field = "connection.path"
                     raise error
             health, info = await engine.health(), await engine.info()
             return info.version, health.milliseconds

@@ -293,7 +293,7 @@ class TestSqlite(EngineContract):
 
     async def test_existing_sees_databases_only(self, engine: SqliteEngine, database: str) -> None:
         (self.root / "text.db").write_bytes(b"x" * 4096)
-        (self.root / "empty.db").write_bytes(b"")
+        (self.root / "nothing").write_bytes(b"")
         (self.root / ".sc-leftover").write_bytes(self.path(database).read_bytes())
         (self.root / "link.db").symlink_to(self.path(database))
         outside = self.root.parent / "outside"
@@ -306,6 +306,12 @@ class TestSqlite(EngineContract):
         found = {found.physical_name for found in await engine.databases.existing()}
         (self.root / ".sc-leftover").unlink()
         assert found == {database}
+
+    async def test_a_file_without_a_byte_is_an_empty_database(self, engine: SqliteEngine) -> None:
+        await engine.databases.existing()
+        (self.root / "empty.db").touch()
+        assert [found.physical_name for found in await engine.databases.existing()] == ["empty.db"]
+        assert (await engine.databases.schema("empty.db")).objects == ()
 
     async def test_looking_for_databases_keeps_the_locks_of_this_process(
         self, engine: SqliteEngine, database: str
@@ -362,6 +368,7 @@ class TestSqlite(EngineContract):
             (None, "invalid_request"),
             ("relative", "invalid_request"),
             ("/nowhere/at/all", "engine_unreachable"),
+            ("/proc/no-folder-can-be-made-here", "missing_privilege"),
         ],
     )
     async def test_check_explains_a_bad_root(self, path: str | None, code: str) -> None:

@@ -11,6 +11,7 @@ from .backup import MongoBackup
 from .databases import MongoDatabases
 from .link import PATIENCE, Link
 from .logins import MongoLogins
+from .names import checked
 
 STANDALONE = "A standalone server cannot be read at one moment; make it a replica set (one member is enough)."
 
@@ -63,6 +64,13 @@ class MongoEngine:
 
     def location(self, name: str) -> str:
         return self.databases.location(name)
+
+    async def marks(self, name: str | None = None) -> frozenset[str]:
+        own = await self._link.marks()
+        if name is None:
+            return own
+        there = checked(name) in await self._link.existing()
+        return frozenset(f"{mark}/{name}" for mark in own) if there else frozenset()
 
     async def close(self) -> None:
         await self._link.close()

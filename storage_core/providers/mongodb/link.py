@@ -12,7 +12,7 @@ from typing import Any
 
 from bson.errors import BSONError
 from pymongo import AsyncMongoClient
-from pymongo.errors import ConnectionFailure, PyMongoError
+from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 
 from ...domain.errors import (
     AddressRefused,
@@ -57,6 +57,16 @@ def host_and_port(endpoint: Endpoint) -> tuple[str, int]:
             hint="One host name, without a scheme.",
         )
     return host, endpoint.port or DEFAULT_PORT
+
+
+async def _set_id(client: Client) -> Any:
+    answer = await client.admin.command("replSetGetConfig")
+    return answer["config"].get("settings", {}).get("replicaSetId")
+
+
+async def _cluster_id(client: Client) -> Any:
+    found = await client["config"]["version"].find_one({}, {"clusterId": 1})
+    return None if found is None else found.get("clusterId")
 
 
 class Link:
@@ -166,6 +176,22 @@ class Link:
         version: str = built["version"]
         clustered = "setName" in hello or hello.get("msg") == "isdbgrid"
         return Topology(version, clustered and int(version.split(".")[0]) >= 5)
+
+    async def marks(self) -> frozenset[str]:
+        """The process that answers, and where the user may read them the replica set's and the cluster's ids."""
+        found: set[str] = set()
+        async with self.speaking() as client:
+            hello = await client.admin.command("hello")
+            if (process := hello.get("topologyVersion", {}).get("processId")) is not None:
+                found.add(f"process:{process}")
+            for name, ask in (("set", _set_id), ("cluster", _cluster_id)):
+                try:
+                    id = await ask(client)
+                except OperationFailure:
+                    continue  # no replica set or cluster, or not this user's to know
+                if id is not None:
+                    found.add(f"{name}:{id}")
+        return frozenset(f"mongodb:{mark}" for mark in found)
 
     async def existing(self) -> dict[str, int | None]:
         """Every database's name and size in bytes."""

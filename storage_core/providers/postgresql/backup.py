@@ -1,7 +1,7 @@
 """The backup facet: dump, restore, measure."""
 
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 
 from ...domain.backup import Manifest, ManifestObject
@@ -34,11 +34,17 @@ class PostgresBackup:
         lock_seconds: float = LOCK_SECONDS,
     ) -> None:
         self._dialer, self._toolbox, self._lock_seconds = dialer, toolbox, lock_seconds
+        self._databases = databases
         self._restore = PostgresRestore(dialer, toolbox, databases)
 
     def dump(self, name: str, on_progress: OnProgress) -> AbstractAsyncContextManager[Dump]:
-        checked_database(name)
-        return open_dump(self._dialer, self._toolbox, name, on_progress, self._lock_seconds)
+        return self._dump(checked_database(name), on_progress)
+
+    @asynccontextmanager
+    async def _dump(self, name: str, on_progress: OnProgress) -> AsyncIterator[Dump]:
+        await self._databases.refuse_own(name)
+        async with open_dump(self._dialer, self._toolbox, name, on_progress, self._lock_seconds) as dump:
+            yield dump
 
     async def restore(
         self, pieces: AsyncIterator[Piece], name: str, manifest: Manifest, on_progress: OnProgress

@@ -2,13 +2,15 @@
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 
 import asyncpg
 from asyncpg import exceptions as pg
 
 from ...domain.database import DatabaseSchema, DatabaseStats, ExistingDatabase, OptimizeReport
 from ...domain.errors import InvalidRequest, NotFound
+from ...domain.provider import postmaster_mark
 from .dial import Connection, Dialer
 from .facts import Facts
 from .pool import Pool
@@ -18,10 +20,13 @@ from .sql import checked_database, ident, literal
 
 UTF8 = "template template0 encoding 'UTF8'"
 OURS_NOT = frozenset(("postgres", "template0", "template1"))
+#: Marks of the databases that the console itself lives in, asked for anew each time.
+OwnMarks = Callable[[], Awaitable[frozenset[str]]]
+MARKS = "select oid::int8 as oid, pg_postmaster_start_time() as started from pg_database where datname = $1"
 QUIET = {"search_path": "", "statement_timeout": "0", "idle_in_transaction_session_timeout": "0"}
 
 EXISTING = """
-select d.datname::text as name, case when has_database_privilege(d.oid, 'connect')
+select d.datname::text as name, d.oid::int8 as oid, pg_postmaster_start_time() as started, case when has_database_privilege(d.oid, 'connect')
     or pg_has_role('pg_read_all_stats', 'member') then pg_database_size(d.oid) end as size
 from pg_database d where not d.datistemplate and d.datallowconn and d.datname <> 'postgres' order by 1
 """
@@ -43,8 +48,9 @@ from pg_stat_database s join pg_database d on d.oid = s.datid where d.datname = 
 class PostgresDatabases:
     """See the port. Names are quoted everywhere; none is ever part of a connection string unquoted."""
 
-    def __init__(self, dialer: Dialer, pool: Pool) -> None:
-        self._dialer, self._pool = dialer, pool
+    def __init__(self, dialer: Dialer, pool: Pool, own: OwnMarks | None = None) -> None:
+        """:param own: answers the marks of the console's own databases, which are nobody's to look into or drop."""
+        self._dialer, self._pool, self._own = dialer, pool, own or _nothing
 
     def location(self, name: str) -> str:
         host = f"[{self._dialer.host}]" if ":" in self._dialer.host else self._dialer.host
@@ -89,15 +95,47 @@ class PostgresDatabases:
         checked_database(name)
         if name in OURS_NOT or name == self._dialer.maintenance:
             raise InvalidRequest("The server itself needs this database.", field="name")
+        await self.refuse_own(name)
         async with self._pool.admin() as connection:
             await connection.execute(f"drop database if exists {ident(name)} with (force)")
 
     async def existing(self) -> tuple[ExistingDatabase, ...]:
+        own = await self._own()
         async with self._pool.admin() as connection:
-            return tuple(ExistingDatabase(r["name"], r["size"]) for r in await connection.fetch(EXISTING))
+            found = await connection.fetch(EXISTING)
+        return tuple(
+            ExistingDatabase(row["name"], row["size"])
+            for row in found
+            if postmaster_mark(row["started"], row["oid"]) not in own
+        )
+
+    async def marks(self, name: str | None) -> frozenset[str]:
+        async with self._pool.admin() as connection:
+            row = await connection.fetchrow(
+                MARKS, self._dialer.maintenance if name is None else checked_database(name)
+            )
+        if row is None:
+            return frozenset()
+        return frozenset({postmaster_mark(row["started"], None if name is None else row["oid"])})
+
+    async def refuse_own(self, name: str) -> None:
+        """InvalidRequest for a database that the console itself lives in."""
+        own = await self._own()
+        if own and await self.marks(name) & own:
+            raise InvalidRequest(
+                f"{name!r} is the console's own database.",
+                field="name",
+                hint="Only databases of people's are managed here.",
+            )
+
+    @asynccontextmanager
+    async def _visit(self, name: str) -> AsyncIterator[Connection]:
+        await self.refuse_own(checked_database(name))
+        async with self._pool.visit(name, QUIET) as connection:
+            yield connection
 
     async def stats(self, name: str) -> DatabaseStats:
-        async with self._pool.visit(checked_database(name), QUIET) as connection:
+        async with self._visit(name) as connection:
             sizes = await connection.fetchrow(STATS)
             activity = await connection.fetchrow(ACTIVITY)
         assert sizes is not None and activity is not None  # noqa: S101 - we were connected to it
@@ -111,12 +149,13 @@ class PostgresDatabases:
         )
 
     async def schema(self, name: str) -> DatabaseSchema:
-        async with self._pool.visit(checked_database(name), QUIET) as connection:
+        async with self._visit(name) as connection:
             return await read_schema(connection)
 
     async def configure(self, name: str, settings: Mapping[str, str]) -> None:
         checked_database(name)
         checked_settings(settings)
+        await self.refuse_own(name)
         async with self._pool.admin() as connection:
             if not await connection.fetchval(
                 "select exists (select from pg_database where datname = $1)", name
@@ -131,7 +170,7 @@ class PostgresDatabases:
         def listen(_: object, message: asyncpg.PostgresLogMessage) -> None:
             said.append(str(getattr(message, "message", message)))
 
-        async with self._pool.visit(checked_database(name), QUIET) as connection:
+        async with self._visit(name) as connection:
             connection.add_log_listener(listen)
             before = await connection.fetchrow(STATS)
             dead = await connection.fetchval(
@@ -158,6 +197,10 @@ class PostgresDatabases:
                 await making
                 await connection.execute(f"drop database if exists {ident(name)} with (force)")
             raise
+
+
+async def _nothing() -> frozenset[str]:
+    return frozenset()
 
 
 def _locale(connection: Connection, facts: Facts) -> str:

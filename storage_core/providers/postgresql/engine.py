@@ -10,7 +10,7 @@ from ...ports.outbound import Outbound
 from ..probe import PROBE_SECONDS, probed, since
 from .backup import LOCK_SECONDS, PostgresBackup
 from .check import Check
-from .databases import PostgresDatabases
+from .databases import OwnMarks, PostgresDatabases
 from .dial import CONNECT_SECONDS, Dialer
 from .dump import version_text
 from .logins import PostgresLogins
@@ -24,7 +24,8 @@ class PostgresEngine:
     """One server through one user. Builds without I/O; see the ports for what each call promises.
 
     `bin_dir` is where pg_dump and pg_restore lie, none to search; `lock_seconds` how long a dump waits for locks;
-    `connect_seconds` how long a connection may take; `outbound` judges the address.
+    `connect_seconds` how long a connection may take; `outbound` judges the address;
+    `own` answers the marks of databases that are the console's own.
     """
 
     kind = EngineKind.POSTGRESQL
@@ -38,11 +39,12 @@ class PostgresEngine:
         lock_seconds: float = LOCK_SECONDS,
         connect_seconds: float = CONNECT_SECONDS,
         outbound: Outbound | None = None,
+        own: OwnMarks | None = None,
     ) -> None:
         self._dialer = Dialer(endpoint, password, connect_seconds, outbound)
         self._pool = Pool(self._dialer)
         self._toolbox = Toolbox(bin_dir)
-        self._databases = PostgresDatabases(self._dialer, self._pool)
+        self._databases = PostgresDatabases(self._dialer, self._pool, own)
         self.databases = self._databases
         self.logins: PostgresLogins | None = PostgresLogins(self._pool)
         self.backup: PostgresBackup | None = PostgresBackup(
@@ -86,6 +88,9 @@ class PostgresEngine:
 
     def location(self, name: str) -> str:
         return self._databases.location(name)
+
+    async def marks(self, name: str | None = None) -> frozenset[str]:
+        return await self._databases.marks(name)
 
     async def close(self) -> None:
         await self._pool.close()

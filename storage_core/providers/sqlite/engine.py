@@ -14,6 +14,7 @@ from ..probe import PROBE_SECONDS, probed, since
 from .backup import SqliteBackup
 from .connect import in_thread
 from .databases import SqliteDatabases
+from .own import Own
 from .place import Place
 
 _NO_SERVER = "Skipped: not a server."
@@ -24,9 +25,11 @@ class SqliteEngine:
 
     kind = EngineKind.SQLITE
 
-    def __init__(self, endpoint: Endpoint, password: str | None) -> None:
-        """:param password: refused nowhere, used nowhere: files have none."""
-        self._place = Place(endpoint.path)
+    def __init__(self, endpoint: Endpoint, password: str | None, *, own: Own | None = None) -> None:
+        """:param password: refused nowhere, used nowhere: files have none.
+        :param own: what of the disk is the console's own, which no directory may hold or lie in.
+        """
+        self._place = Place(endpoint.path, own)
         self.databases = SqliteDatabases(self._place)
         self.logins: Logins | None = None  # whoever may open the files may open the databases
         self.backup: SqliteBackup | None = SqliteBackup(self._place)
@@ -60,6 +63,9 @@ class SqliteEngine:
 
     def location(self, name: str) -> str:
         return str(self._place.located(name))
+
+    async def marks(self, name: str | None = None) -> frozenset[str]:
+        return await in_thread(lambda: self._place.marks(name))
 
     async def close(self) -> None: ...
 

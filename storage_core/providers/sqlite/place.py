@@ -10,38 +10,39 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ...domain.errors import InvalidRequest, MissingPrivilege, NameTaken, NotFound, StorageError, Unreachable
-
-#: Files of ours that are no databases begin with this.
-PRIVATE = ".sc-"
-#: What SQLite itself lays beside a database.
-COMPANIONS = ("-wal", "-shm", "-journal")
+from .names import COMPANIONS, PRIVATE, SUFFIXES, parts
+from .own import Own
 
 #: A private file untouched for so long may be a dead process's.
 REAP_SECONDS = 600.0
 
+NOT_YOURS = "Only databases of people's are managed here."
+
 MAX_DEPTH = 8
 MAX_FILES = 20_000
 _MIN_PAGE = 512
-_MAX_PART = 255
 
 
 class Place:
     """One provider's root. Every path it answers lies below the root, through real directories only.
 
     :param path: the endpoint's path, an absolute directory.
+    :param own: what is the console's own; looked at whenever a file is, since both may move meanwhile.
     """
 
-    def __init__(self, path: str | None) -> None:
+    def __init__(self, path: str | None, own: Own | None = None) -> None:
         self._path = path
+        self._own = own or Own()
 
     def root(self) -> Path:
         """The root, made (mode 0700) when only its parent exists.
 
-        :raises InvalidRequest: no path, a relative one, a symlink, not a directory.
+        :raises InvalidRequest: no path, a relative one, a symlink, not a directory, or the console's own files there.
         :raises Unreachable: it does not exist and neither does its parent.
         :raises MissingPrivilege: it cannot be read or made.
         """
         root = self._named_root()
+        self._refuse_own(root)
         try:
             found = root.lstat()
         except FileNotFoundError:
@@ -65,9 +66,21 @@ class Place:
             raise _bad_root("The path of a SQLite provider must not contain `..`.", "Write it out.")
         return Path(self._path)
 
+    def _refuse_own(self, root: Path) -> None:
+        if (mine := self._own.within(root)) is not None:
+            raise _bad_root(
+                f"The console's own files lie in {root}: {mine}.",
+                "Name a directory of its own for databases, such as a new one beside them.",
+            )
+        if (mine := self._own.around(root)) is not None:
+            raise _bad_root(
+                f"{root} lies in a folder that is the console's own: {mine}.",
+                "Name a directory outside of it.",
+            )
+
     def located(self, name: str) -> Path:
         """Where a name lies, without looking; InvalidRequest when it could lead out of the root."""
-        return self._named_root().joinpath(*_parts(name))
+        return self._named_root().joinpath(*parts(name))
 
     def file(self, name: str) -> Path:
         """An existing database's file; NotFound when there is none."""
@@ -78,6 +91,8 @@ class Place:
             raise NotFound(f"There is no database {name!r}.", hint="Check its name.") from error
         if not stat.S_ISREG(found.st_mode):
             raise InvalidRequest(f"{name!r} is not a regular file.", hint="Links and devices are refused.")
+        if (found.st_dev, found.st_ino) in self._own.file_marks():
+            raise InvalidRequest(f"{name!r} is a file of the console's own.", hint=NOT_YOURS, field="name")
         return path
 
     def doomed(self, name: str) -> Path | None:
@@ -86,6 +101,14 @@ class Place:
             return self.file(name)
         except NotFound:
             return None
+
+    def marks(self, name: str | None) -> frozenset[str]:
+        """Device and number of the root's or a database's file: the same through every link and mount."""
+        path = self.root() if name is None else self.doomed(name)
+        if path is None:
+            return frozenset()
+        found = path.lstat()
+        return frozenset({f"file:{found.st_dev}:{found.st_ino}"})
 
     def vacancy(self, name: str) -> Path:
         """Where a new database will lie, its directories made; NameTaken when something is there."""
@@ -112,22 +135,26 @@ class Place:
 
     def _walked(self, name: str) -> Path:
         """The path of a name, every directory on the way looked at."""
-        path = self.root()
-        parts = _parts(name)
-        for part in parts[:-1]:
+        way, own = parts(name), self._own.folder_marks()
+        path = root = self.root()
+        for part in way[:-1]:
             path /= part
             try:
-                if stat.S_ISLNK(path.lstat().st_mode):
-                    raise InvalidRequest(
-                        f"{name!r} leads through a symbolic link.", hint="Links are refused."
-                    )
+                found = path.lstat()
             except (FileNotFoundError, NotADirectoryError):
                 break
-        return self.root().joinpath(*parts)
+            if stat.S_ISLNK(found.st_mode):
+                raise InvalidRequest(f"{name!r} leads through a symbolic link.", hint="Links are refused.")
+            if (found.st_dev, found.st_ino) in own:
+                raise InvalidRequest(
+                    f"{name!r} leads into a folder of the console's own.", hint=NOT_YOURS, field="name"
+                )
+        return root.joinpath(*way)
 
     def candidates(self) -> Iterator[tuple[str, Path, int]]:
         """Name, path and size of every file that may be a database, by its size; bounded in depth and number."""
         root = self.root()
+        own = self._own.file_marks() | self._own.folder_marks()
         seen = 0
         folders = [(root, 0)]
         while folders:
@@ -137,13 +164,27 @@ class Place:
                 seen += 1
                 if seen > MAX_FILES:
                     return
-                if entry.is_dir(follow_symlinks=False):
+                try:
+                    found = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+                if (found.st_dev, found.st_ino) in own:
+                    continue
+                path = Path(entry.path)
+                if stat.S_ISDIR(found.st_mode):
                     if depth < MAX_DEPTH:
-                        folders.append((Path(entry.path), depth + 1))
-                elif entry.is_file(follow_symlinks=False) and not entry.name.endswith(COMPANIONS):
-                    size = entry.stat(follow_symlinks=False).st_size
-                    if size >= _MIN_PAGE and size % _MIN_PAGE == 0:
-                        yield Path(entry.path).relative_to(root).as_posix(), Path(entry.path), size
+                        folders.append((path, depth + 1))
+                elif stat.S_ISREG(found.st_mode) and _may_be_database(entry.name, found.st_size):
+                    yield path.relative_to(root).as_posix(), path, found.st_size
+
+
+def _may_be_database(name: str, size: int) -> bool:
+    """Whole pages; or nothing yet, which SQLite takes as an empty database, under a name that says so."""
+    if name.endswith(COMPANIONS):
+        return False
+    if size == 0:
+        return Path(name).suffix.lower() in SUFFIXES
+    return size >= _MIN_PAGE and size % _MIN_PAGE == 0
 
 
 def reap(folder: Path) -> None:
@@ -211,24 +252,6 @@ def size_of(path: Path) -> int:
     return total + (log.stat().st_size if log.exists() else 0)
 
 
-def _parts(name: str) -> list[str]:
-    parts = name.split("/")
-    for part in parts:
-        if (
-            part in {"", ".", ".."}
-            or "\x00" in part
-            or part.startswith(PRIVATE)
-            or len(os.fsencode(part)) > _MAX_PART
-            or part.endswith(COMPANIONS)
-        ):
-            raise InvalidRequest(
-                f"{name[:200]!r} is not a name of a SQLite database.",
-                hint="Use a path below the provider's directory, without `.`, `..` and empty parts.",
-                field="name",
-            )
-    return parts
-
-
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as found:
@@ -243,6 +266,8 @@ def _make_root(root: Path) -> Path:
     except FileExistsError:
         return root
     except FileNotFoundError as error:
+        if root.parent.exists():  # a file system that makes no directories, such as /proc
+            raise _refused(root, error) from error
         raise Unreachable(
             f"{root} does not exist, nor does its parent.",
             hint="Make the parent directory, or correct the path.",
