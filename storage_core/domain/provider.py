@@ -74,16 +74,17 @@ class Provider:
 
 
 class StepStatus(StrEnum):
-    """How a step of a connection test ended."""
+    """How a step of a connection test ended. With a warning it can be used, and something will not work."""
 
     PASSED = "passed"
+    WARNING = "warning"
     FAILED = "failed"
     SKIPPED = "skipped"
 
 
 @dataclass(frozen=True, slots=True)
 class CheckStep:
-    """One step of a connection test: name, tcp, tls, sign_in, privileges; a failure carries its code and fix."""
+    """One step of a connection test: name, tcp, tls, sign_in, privileges; a failure or warning its code and fix."""
 
     name: str
     status: StepStatus

@@ -14,7 +14,7 @@ from ..domain.database import (
     OptimizeReport,
 )
 from ..domain.errors import Conflict, InvalidRequest, NameTaken, NotFound, Protected, StorageError
-from ..domain.naming import SCRATCH_PREFIX, checked_name, file_name, is_ours, physical_name
+from ..domain.naming import SCRATCH_PREFIX, checked_name, file_name, physical_name
 from ..domain.page import Page
 from ..domain.permission import Permission
 from ..domain.provider import Provider
@@ -23,10 +23,11 @@ from ..ports.catalog import UnitOfWork
 from ..ports.engine import Engine
 from .claims import Claims
 from .handle import JobHandle
-from .kernel import Kernel, Service, active_tenant, found, raced
+from .kernel import RACES, Kernel, Service, active_tenant, found, raced
 from .operation import Accepted, Effect, durable, operation
 from .request import ById, Confirmed, ListRequest, Request
 from .targets import a_list, database, database_target, may_inspect, new_database, provider
+from .twins import Twins
 
 
 class NewDatabase(Request):
@@ -111,6 +112,7 @@ class Databases(Service):
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)
         self.claims = Claims(kernel)
+        self._twins = Twins(kernel)
 
     @operation("databases.create", needs=Permission.DATABASE_WRITE, on=new_database())
     async def create(self, ctx: Context, request: CreateDatabase) -> Database:
@@ -150,24 +152,37 @@ class Databases(Service):
             provider = await found(uow.providers.get(request.provider_id), "provider", request.provider_id)
             owner = await self._owner(uow, ctx, request)
         engine = await self.engine_of(provider)
-        async with self.kernel.catalog.read() as uow:
-            if await self._known(uow, provider, engine, request.physical_name) is not None:
-                raise Conflict("The console manages it already.", hint="Use the database that stands for it.")
-        if request.physical_name not in {d.physical_name for d in await engine.databases.existing()}:
-            raise NotFound(
-                f"There is no database {request.physical_name!r} on {provider.name!r}.",
-                field="physical_name",
-                hint="Look at databases.existing for the names on the engine.",
-            )
+        await self._adoptable(provider, engine, request.physical_name)
         row = replace(
             self._row(request, owner, request.physical_name),
             location=engine.location(request.physical_name),
             status=DatabaseStatus.READY,
             adopted=True,
         )
-        async with self.kernel.catalog.write() as uow:
-            await uow.databases.add(row)
-        return row
+        for _ in range(RACES):
+            judged = await self._twins.refuse(provider, engine, request.physical_name)
+            async with self.kernel.catalog.write() as uow:
+                if await self._twins.is_new(uow, provider, request.physical_name, judged):
+                    await uow.databases.add(row)
+                    return row
+        raise Conflict("Others adopt databases at the same time.", hint="Repeat it.")
+
+    async def _adoptable(self, provider: Provider, engine: Engine, name: str) -> None:
+        """Refuse what is not there, is not people's, or cannot be used: an adopted database is ready."""
+        try:
+            listed = name in {d.physical_name for d in await engine.databases.existing()}
+            await engine.databases.schema(name)  # connects and reads
+        except InvalidRequest as error:
+            error.field = "physical_name" if error.field == "name" else error.field
+            raise
+        except NotFound:
+            listed = False
+        if not listed:
+            raise NotFound(
+                f"There is no database {name!r} on {provider.name!r}.",
+                field="physical_name",
+                hint="Look at databases.existing for the names on the engine.",
+            )
 
     @operation(
         "databases.existing", needs=Permission.DATABASE_ADOPT, on=provider("provider_id"), effect=Effect.READ
@@ -177,12 +192,9 @@ class Databases(Service):
             provider = await found(uow.providers.get(request.provider_id), "provider", request.provider_id)
         engine = await self.engine_of(provider)
         there = [d for d in await engine.databases.existing() if SCRATCH_PREFIX not in d.physical_name]
-        out = []
-        async with self.kernel.catalog.read() as uow:
-            for one in there:
-                known = await self._known(uow, provider, engine, one.physical_name)
-                out.append(replace(one, adopted_as=known.id if known else None))
-        return tuple(out)
+        judged = await self._twins.judge(provider, engine, (d.physical_name for d in there))
+        known = {name: row.id for name, row in judged.known.items()}
+        return tuple(replace(d, adopted_as=known.get(d.physical_name)) for d in there)
 
     @operation("databases.list", needs=Permission.INVENTORY_READ, on=a_list("database"), effect=Effect.READ)
     async def list(self, ctx: Context, request: ListDatabases) -> Page[Database]:
@@ -285,19 +297,6 @@ class Databases(Service):
         if provider.kind.is_files:
             physical = file_name(tenant_id, physical)
         return self._row(request, owner, physical), provider
-
-    async def _known(
-        self, uow: UnitOfWork, provider: Provider, engine: Engine, physical: str
-    ) -> Database | None:
-        """The database that stands for a physical one, also where its engine is registered twice.
-
-        Names made here are unique to their owner, so the name alone tells; others tell by where they lie.
-        """
-        known = await uow.databases.one(provider_id=provider.id, physical_name=physical)
-        known = known or await uow.databases.one(location=engine.location(physical))
-        if known is None and is_ours(physical):
-            known = await uow.databases.one(physical_name=physical)
-        return known
 
     async def _owner(self, uow: UnitOfWork, ctx: Context, request: NewDatabase) -> Tenant | None:
         if request.namespace is not None:

@@ -56,7 +56,7 @@ class Monitor(Service):
                 replace(
                     row,
                     status=ProviderStatus.ONLINE if health.online else ProviderStatus.OFFLINE,
-                    problem=None if health.online else health.problem,
+                    problem=_problem(row, health),
                     engine_version=health.version or row.engine_version,
                     latency_ms=round(health.milliseconds, 2) if health.online else row.latency_ms,
                     checked_at=now,
@@ -65,3 +65,10 @@ class Monitor(Service):
                     else now,
                 )
             )
+
+
+def _problem(row: Provider, health: Health) -> str | None:
+    """What is wrong; while it stays online, what its last test warned of still holds."""
+    if not health.online:
+        return health.problem
+    return row.problem if row.status is ProviderStatus.ONLINE else None

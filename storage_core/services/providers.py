@@ -29,10 +29,11 @@ from ..domain.provider import (
     StepStatus,
     TlsMode,
 )
-from .kernel import Service, found, password_place, previous_place, put_secret, raced
+from .kernel import Kernel, Service, found, password_place, previous_place, put_secret, raced
 from .operation import Effect, operation
 from .request import ById, Confirmed, ListRequest, Request
 from .targets import a_list, everything, may_inspect, provider, provider_target
+from .twins import Twins
 
 
 class Connection(Request):
@@ -146,6 +147,10 @@ class TestProvider(Request):
 class Providers(Service):
     """The providers' operations."""
 
+    def __init__(self, kernel: Kernel) -> None:
+        super().__init__(kernel)
+        self._twins = Twins(kernel)
+
     @operation("providers.create", needs=Permission.PROVIDER_WRITE, on=everything("provider"))
     async def create(self, ctx: Context, request: CreateProvider) -> Provider:
         name = checked_name(request.name, "name")
@@ -155,7 +160,6 @@ class Providers(Service):
         async with self.kernel.catalog.read() as uow:
             if await uow.providers.one(name=name) is not None:
                 raise NameTaken(f"The provider {name!r} exists already.", field="name")
-        version, latency = await self._tried(request.kind, endpoint, password)
         now, id = self.kernel.now(), self.kernel.new_id()
         row = Provider(
             id,
@@ -164,12 +168,9 @@ class Providers(Service):
             endpoint,
             now,
             now,
-            status=ProviderStatus.ONLINE,
-            engine_version=version,
-            checked_at=now,
-            latency_ms=latency,
             proof_provider_id=request.proof_provider_id,
         )
+        row = await self._tried(row, password)
         await self._write(row, password, fresh=True)
         return row
 
@@ -200,16 +201,7 @@ class Providers(Service):
                 raise InvalidRequest("A private server's connection is its own.", field="connection")
             endpoint, password = request.connection.endpoint(row.kind), _plain(request.connection)
             kept = password if password is not None else await self.password_of(row.id)
-            version, latency = await self._tried(row.kind, endpoint, kept)
-            row = replace(
-                row,
-                endpoint=endpoint,
-                revision=row.revision + 1,
-                engine_version=version,
-                latency_ms=latency,
-                status=ProviderStatus.ONLINE,
-                problem=None,
-            )
+            row = await self._tried(replace(row, endpoint=endpoint, revision=row.revision + 1), kept)
         row = replace(row, updated_at=self.kernel.now())
         await self._write(row, password, fresh=False)
         return row
@@ -272,7 +264,9 @@ class Providers(Service):
         async with self.kernel.catalog.write() as uow:
             row = await found(uow.providers.get(id), "provider", id)
             status = ProviderStatus.OFFLINE if failed else ProviderStatus.ONLINE
-            problem = f"{failed.detail} {failed.fix}".strip() if failed else None
+            problem = (
+                f"{failed.detail} {failed.fix}".strip() if failed else " ".join(_warnings(steps)) or None
+            )
             latency = sum(s.milliseconds or 0 for s in steps if s.name in ("tcp", "tls", "sign_in"))
             now = self.kernel.now()
             await uow.providers.save(
@@ -281,22 +275,26 @@ class Providers(Service):
                 )
             )
 
-    async def _tried(self, kind: EngineKind, endpoint: Endpoint, password: str | None) -> tuple[str, float]:
-        """Test a connection; the first failed step becomes the error every door shows."""
-        engine = self.kernel.engines.trial(kind, endpoint, password)
+    async def _tried(self, row: Provider, password: str | None) -> Provider:
+        """Test a connection; the first failed step becomes the error every door shows, a warning its problem."""
+        engine = self.kernel.engines.trial(row.kind, row.endpoint, password)
         try:
-            for step in await engine.check():
+            steps = await engine.check()
+            for step in steps:
                 if step.status is StepStatus.FAILED:
-                    error = revive(step.code or StorageError.code, step.detail, step.fix)
-                    if isinstance(error, AddressRefused | NameUnresolved):
-                        error.field = "connection.host"
-                    elif kind.is_files and isinstance(error, InvalidRequest):
-                        error.field = "connection.path"
-                    raise error
-            health, info = await engine.health(), await engine.info()
-            return info.version, health.milliseconds
+                    raise _failure(row.kind, step)
+            health, info, marks = await engine.health(), await engine.info(), await engine.marks()
         finally:
             await engine.close()
+        notes = [*_warnings(steps), *(_registered_as(o) for o in await self._twins.registered(row, marks))]
+        return replace(
+            row,
+            status=ProviderStatus.ONLINE,
+            engine_version=info.version,
+            checked_at=self.kernel.now(),
+            latency_ms=health.milliseconds,
+            problem=" ".join(notes) or None,
+        )
 
     async def _check_proof_provider(self, id: str | None, kind: EngineKind) -> None:
         if id is None:
@@ -308,6 +306,23 @@ class Providers(Service):
                 "The proof provider must be a registered provider of the same kind.",
                 field="proof_provider_id",
             )
+
+
+def _failure(kind: EngineKind, step: CheckStep) -> StorageError:
+    error = revive(step.code or StorageError.code, step.detail, step.fix)
+    if isinstance(error, AddressRefused | NameUnresolved):
+        error.field = "connection.host"
+    elif kind.is_files and isinstance(error, InvalidRequest):
+        error.field = "connection.path"
+    return error
+
+
+def _warnings(steps: tuple[CheckStep, ...]) -> tuple[str, ...]:
+    return tuple(f"{s.detail} {s.fix}".strip() for s in steps if s.status is StepStatus.WARNING)
+
+
+def _registered_as(other: Provider) -> str:
+    return f"It is the same engine as the provider {other.name}; a database there is managed once."
 
 
 def _plain(connection: Connection) -> str | None:

@@ -63,7 +63,10 @@ async def test_a_name_is_taken_once_per_person_and_page(doors: Doors, tenants: N
 
 async def test_sharing_needs_one_scope(doors: Doors) -> None:
     await doors.call(
-        "providers.create", name="files", kind="sqlite", connection={"path": str(doors.core.settings.home)}
+        "providers.create",
+        name="files",
+        kind="sqlite",
+        connection={"path": str(doors.core.settings.home / "files")},
     )
     ctx = await doors.context(Role.ADMIN, "provider:files")
     with pytest.raises(InvalidRequest, match="Shared with whom"):
