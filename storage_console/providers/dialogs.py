@@ -34,6 +34,7 @@ def checks(steps: Any) -> rx.Component:
                 step.tone,
                 ("ok", rx.icon("circle-check", size=16, aria_label="Passed")),
                 ("bad", rx.icon("circle-x", size=16, aria_label="Failed")),
+                ("warn", rx.icon("triangle-alert", size=16, aria_label="Warning")),
                 rx.icon("circle-dashed", size=16, aria_label="Skipped"),
             ),
             rx.el.strong(step.name),

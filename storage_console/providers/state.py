@@ -65,7 +65,7 @@ class StepRow:
 
 def step_row(step: CheckStep) -> StepRow:
     """A step in words."""
-    tone = {"passed": "ok", "failed": "bad"}.get(step.status.value, "off")
+    tone = {"passed": "ok", "warning": "warn", "failed": "bad"}.get(step.status.value, "off")
     name = STEPS.get(step.name, step.name.replace("_", " ").capitalize())
     took = f"{step.milliseconds:.0f} ms" if step.milliseconds is not None else ""
     return StepRow(name, step.status.value, tone, step.detail, step.fix, took)
@@ -140,6 +140,8 @@ class Providers(ConfirmState, ListState, rx.State):
         steps = await core().providers.test(ctx, TestProvider(id=id))
         if failed := next((s for s in steps if s.status is StepStatus.FAILED), None):
             raise Unreachable(failed.detail, hint=failed.fix)
+        if warned := next((s for s in steps if s.status is StepStatus.WARNING), None):
+            return f"It works, with a warning: {warned.detail} {warned.fix}"
         return "Every step passed"
 
     def _open(self, id: str) -> Any:

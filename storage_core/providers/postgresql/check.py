@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from ...domain.errors import StorageError
 from ...domain.provider import CheckStep, StepStatus, TlsMode
 from .dial import Connection, Dialer
-from .errors import DRIVER_ERRORS
+from .errors import DRIVER_ERRORS, createdb_hint
 from .tls import client_context
 
 SSL_REQUEST = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
@@ -27,6 +27,10 @@ class _Refused(Exception):
     def __init__(self, detail: str, fix: str, code: str) -> None:
         super().__init__(detail)
         self.detail, self.fix, self.code = detail, fix, code
+
+
+class _Warned(_Refused):
+    """A step passed, and something will not work."""
 
 
 class Check:
@@ -69,7 +73,8 @@ class Check:
         try:
             detail = await step()
         except _Refused as refused:
-            return CheckStep(name, StepStatus.FAILED, refused.detail, refused.fix, refused.code, took())
+            status = StepStatus.WARNING if isinstance(refused, _Warned) else StepStatus.FAILED
+            return CheckStep(name, status, refused.detail, refused.fix, refused.code, took())
         except StorageError as error:
             return CheckStep(name, StepStatus.FAILED, error.detail, error.hint, error.code, took())
         except DRIVER_ERRORS as error:
@@ -134,9 +139,10 @@ class Check:
         count = await self._connection.fetchval("select count(*) from pg_database")
         user = self._dialer.user
         if row is None or not (row["rolsuper"] or row["rolcreatedb"]):
-            raise _Refused(
-                f"{user} may not create databases.",
-                f"As an administrator: ALTER ROLE {user} CREATEDB;",
+            raise _Warned(
+                f"{user} may not create databases (databases.create): databases can be adopted and backed up; making"
+                " and restoring one is refused, and backups are proven on the proof provider or stay unproven.",
+                createdb_hint(user),
                 "missing_privilege",
             )
         if row["rolsuper"]:

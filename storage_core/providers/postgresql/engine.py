@@ -13,6 +13,7 @@ from .check import Check
 from .databases import OwnMarks, PostgresDatabases
 from .dial import CONNECT_SECONDS, Dialer
 from .dump import version_text
+from .errors import createdb_hint
 from .logins import PostgresLogins
 from .pool import Pool
 from .tools import Toolbox
@@ -74,12 +75,13 @@ class PostgresEngine:
             backup = Capability("backup", True, f"pg_dump {tools.major}")
         except ToolMissing as error:
             backup = Capability("backup", False, f"{error.detail} {error.hint}")
+        user = self._dialer.user
         encrypted = self._dialer.endpoint.tls is not TlsMode.DISABLE
         return EngineInfo(
             version,
             (
                 backup,
-                _able("create_databases", superuser or creates, "The user has no CREATEDB."),
+                _able("databases.create", superuser or creates, f"No CREATEDB. {createdb_hint(user)}"),
                 _able("restore_owners_and_grants", superuser, "The user is not a superuser."),
                 _able("bypass_row_security", superuser or bypasses, "The user has no BYPASSRLS."),
                 _able("encrypted_connection", encrypted, "tls is set to disable."),

@@ -23,6 +23,7 @@ from ...domain.errors import (
     Unreachable,
 )
 from ...domain.provider import TlsMode
+from .sql import ident
 
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, SQLAlchemyError, OSError, EOFError)
 
@@ -64,6 +65,10 @@ STATES: tuple[tuple[type[asyncpg.PostgresError], type[StorageError], str], ...] 
         "The server is a standby or read-only: use its primary.",
     ),
 )
+
+
+def createdb_hint(user: str) -> str:
+    return f"As an administrator: ALTER ROLE {ident(user)} CREATEDB;"
 
 
 class ErrorMap:
@@ -122,6 +127,14 @@ class ErrorMap:
             error, pg.InvalidPasswordError
         ):
             return self._not_let_in(said)
+        if (
+            isinstance(error, pg.InsufficientPrivilegeError)
+            and said == "permission denied to create database"
+        ):
+            return MissingPrivilege(f"PostgreSQL: {said}", hint=createdb_hint(self._user))
+        if isinstance(error, pg.InsufficientPrivilegeError) and database is not None and _not_let_into(said):
+            grant = f"GRANT CONNECT ON DATABASE {ident(database)} TO {ident(self._user)};"
+            return MissingPrivilege(f"PostgreSQL: {said}", hint=f"As its owner or an administrator: {grant}")
         for state, ours, hint in STATES:
             if isinstance(error, state):
                 return ours(f"PostgreSQL: {said}", hint=hint)
@@ -161,6 +174,10 @@ class ErrorMap:
             f"TLS with {self._where} failed: {error.reason or 'no common ground'}.",
             hint="Check that the server offers TLS 1.2 or newer.",
         )
+
+
+def _not_let_into(said: str) -> bool:
+    return said.startswith("permission denied for database")
 
 
 def unwrapped(error: BaseException) -> BaseException:

@@ -86,9 +86,14 @@ async def test_a_table_that_cannot_be_read_refuses_the_backup(admin: Admin) -> N
         assert "u" in caught.value.detail
 
 
-async def test_without_createdb_the_check_says_so(admin: Admin) -> None:
+async def test_without_createdb_the_check_warns_and_says_what_is_missing(admin: Admin) -> None:
     async with role(admin) as (name, password), engine_of(admin, name, password) as engine:
         step = (await engine.check())[-1]
-        assert (step.name, step.status, step.code) == ("privileges", StepStatus.FAILED, "missing_privilege")
-        with pytest.raises(MissingPrivilege):
+        assert (step.name, step.status, step.code) == ("privileges", StepStatus.WARNING, "missing_privilege")
+        assert "CREATEDB" in step.fix
+        (able,) = [c for c in (await engine.info()).capabilities if c.name == "databases.create"]
+        assert not able.present
+        assert "CREATEDB" in able.reason
+        with pytest.raises(MissingPrivilege) as caught:
             await engine.databases.create("sc_never", {})
+        assert "CREATEDB" in caught.value.hint
