@@ -19,6 +19,7 @@ from ..domain.idempotency import KEPT
 from ..domain.job import ENDED, Job, JobStatus
 from ..domain.naming import scratch_job
 from ..domain.page import Clause, Query, Test
+from ..domain.permission import Target
 from ..domain.provider import Provider
 from .backoff import WINDOW
 from .claims import UNFINISHED, Claims
@@ -26,6 +27,8 @@ from .credentials import Credentials
 from .kernel import Kernel, Service, every, raced
 from .pipeline import Pipeline
 from .runner import JobRunner
+from .system import acting
+from .targets import database_target
 
 log = logging.getLogger(__name__)
 
@@ -125,7 +128,9 @@ class Reconciler(Service):
         async with self.kernel.catalog.read() as uow:
             rows = [row async for row in every(uow.backups, (open_ones,))]
         for row in rows:
-            await raced(lambda row=row: self._settle_backup(row.id))
+            target = Target("backup", row.id, row.database_name, row.tenant_id, row.provider_id)
+            async with acting(self.kernel, "its job ended before it did", "backups.settle", target):
+                await raced(lambda row=row: self._settle_backup(row.id))
 
     async def _settle_backup(self, id: str) -> None:
         async with self.kernel.catalog.write() as uow:
@@ -152,7 +157,9 @@ class Reconciler(Service):
         for row in rows:
             if row.id not in busy:
                 log.info("putting away %s, which stayed %s", row.physical_name, row.status)
-                await self._claims.put_away(row.id)
+                reason = f"it stayed {row.status}, and nobody works on it"
+                async with acting(self.kernel, reason, "databases.settle", database_target(row)):
+                    await self._claims.put_away(row.id)
 
     async def _audit(self) -> None:
         """An intent without outcome gets one: the operation was cut off and nobody knows how far it came."""

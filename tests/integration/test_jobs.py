@@ -572,7 +572,13 @@ async def test_an_unfinished_database_is_put_away(core: Core, root: Path, status
     await reconciler(core, timedelta(minutes=20)).settle()
     async with core.kernel.catalog.read() as uow:
         assert await uow.databases.get(database.id) is None
+        [said, *_] = (await uow.audit.find(Query(sort="-at", limit=1))).items
     assert databases_in(root) == set()
+    assert (said.operation, said.actor_name, said.door, said.target_id) == (
+        "databases.settle", "system", "system", database.id,
+    )  # fmt: skip
+    assert said.reason == f"it stayed {status}, and nobody works on it"
+    assert any(c.field == "databases.name" and c.after is None for c in said.changes)
 
 
 async def test_a_name_that_was_never_claimed_is_not_dropped(core: Core, root: Path) -> None:
