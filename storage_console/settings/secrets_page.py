@@ -28,9 +28,7 @@ def secrets() -> rx.Component:
             _columns(),
             blank=empty("vault", "No secrets yet", "A provider's password is sealed here when you register it.",
                         link_button("Providers", "/providers", icon="server")),
-            menu=lambda row: [
-                choice("Rotate this key", "secret.manage", "refresh-cw", S.ask_rotate(row.id), disabled=~row.rotatable),
-            ],
+            menu=_menu,
             export="settings-secrets",
         ),
         _recovery(),
@@ -38,6 +36,22 @@ def secrets() -> rx.Component:
         actions=[_master(), _check()],
         lead="What is sealed, by which key, for how long. Nobody reads a secret back.",
     )  # fmt: skip
+
+
+def _menu(row: Any) -> list[rx.Component]:
+    return [
+        rx.cond(
+            row.kind == "password",
+            choice("Replace at its provider", "secret.manage", "server", S.to_provider(row.id)),
+            choice(
+                "Rotate this key",
+                "secret.manage",
+                "refresh-cw",
+                S.ask_rotate(row.id),
+                disabled=~row.rotatable,
+            ),
+        )
+    ]
 
 
 def _check() -> rx.Component:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
+from urllib.parse import urlencode
 
 import reflex as rx
 
@@ -138,6 +139,14 @@ class Secrets(ConfirmState, ListState, rx.State):
                 "The present key is destroyed once nothing needs it.",
             ]
             self._ask("rotate", f"Rotate the key of {row.owner}", effects, label="Rotate", ids=[row.tenant])
+
+    @rx.event
+    @requires(Permission.SECRET_MANAGE)
+    def to_provider(self, id: str):
+        """Goes to the provider whose password it is: there it is tested before it replaces the present one."""
+        if row := next((r for r in self.rows if r.id == id and r.kind == SecretKind.PASSWORD), None):
+            return rx.redirect("/providers?" + urlencode({"q": row.owner}))
+        return None
 
     @rx.event
     @requires(Permission.MASTER_KEY)
