@@ -154,22 +154,23 @@ def _new_token() -> rx.Component:
 
 def _password() -> rx.Component:
     secret: dict[str, Any] = {"type": "password", "required": True}
-    return panel(
-        "Password",
-        rx.el.div(
-            once(
-                "/api/storage/users/password",
-                "Change password",
-                field(None, "current", "Current password", auto_complete="current-password", **secret),
-                field(None, "password", "New password", hint="At least 12 characters. Your other sign-ins end.",
-                      auto_complete="new-password", min_length=12, **secret),
-                field(None, "repeat", "Repeat the new one", auto_complete="new-password", **secret),
-                on_done=S.password_changed,
-            ),
-            same("#f-password", "#f-repeat", "The two passwords differ."),
-            class_name="sc-body sc-narrow",
+    change = rx.el.div(
+        once(
+            "/api/storage/users/password",
+            "Change password",
+            field(None, "current", "Current password", auto_complete="current-password", **secret),
+            field(None, "password", "New password", hint="At least 12 characters. Your other sign-ins end.",
+                  auto_complete="new-password", min_length=12, **secret),
+            field(None, "repeat", "Repeat the new one", auto_complete="new-password", **secret),
+            on_done=S.password_changed,
         ),
+        same("#f-password", "#f-repeat", "The two passwords differ."),
+        class_name="sc-body sc-narrow",
     )  # fmt: skip
+    elsewhere = rx.el.p(
+        "You sign in with your identity provider; it keeps your password.", class_name="sc-body sc-faint"
+    )
+    return panel("Password", rx.cond(S.has_password, change, elsewhere))
 
 
 def _preferences() -> rx.Component:

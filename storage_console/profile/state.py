@@ -93,6 +93,7 @@ def token_line(row: ApiToken, names: dict[str, str]) -> TokenLine:
 class Profile(ConfirmState, LiveState, rx.State):
     """Oneself."""
 
+    has_password: bool = True
     roles: list[RoleLine] = []
     sessions: list[SessionLine] = []
     others: int = 0
@@ -104,6 +105,7 @@ class Profile(ConfirmState, LiveState, rx.State):
     async def _read(self) -> None:
         ctx = await asking(self)
         names = await scope_names(ctx)
+        self.has_password = await core().auth.has_password(ctx.actor.id)
         self.roles = [RoleLine(g.role.value, scope_text(g.scope.kind, g.scope.id, names)) for g in ctx.grants]
         open_ones = await self._open_sessions(ctx)
         self.sessions = sorted(
