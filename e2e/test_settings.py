@@ -3,6 +3,7 @@
 import re
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import unquote
 
 import httpx
 import pytest
@@ -304,3 +305,43 @@ async def test_a_key_is_rotated_from_the_page(as_user: Any) -> None:
     await page.get_by_role("alertdialog").get_by_role("button", name="Rotate").click()
     await expect(page.get_by_role("heading", level=1)).to_contain_text("Rotate")
     await expect(page.get_by_text("succeeded").first).to_be_visible(timeout=60_000)
+
+
+@pytest.mark.servers
+async def test_a_provider_gets_other_credentials_which_are_tried_first(
+    as_user: Any, console: Console, watch: Watch
+) -> None:
+    watch.allow("credentials")  # the browser reports the refused request
+    server = await console.cli("engines", "start", "postgresql")
+    where, _, rest_of = server["dsn"].partition("://")[2].rpartition("@")
+    user, _, password = where.partition(":")
+    host, _, port = rest_of.partition("/")[0].partition(":")
+    async with console.signed_in() as rest:
+        connection = {"host": host, "port": int(port), "user": user, "password": unquote(password)}
+        await rest.post("providers/create", name="outside", kind="postgresql", connection=connection)
+    page = await as_user("ann")
+    heard = overheard(page)
+    await visit(page, "/settings/secrets?kind=password")
+    row = page.locator("tbody tr").filter(has_text="outside")  # also while a dialog hides it
+    await expect(row).to_contain_text("v1")
+
+    async def begin() -> Locator:
+        await row.get_by_role("button", name="Actions").click()
+        await page.get_by_role("menuitem", name="New credentials").click()
+        return page.get_by_role("dialog", name="New credentials of outside")
+
+    dialog = await begin()
+    await dialog.get_by_label("Password").fill("not what the engine knows")
+    await dialog.get_by_role("button", name="Test and use").click()
+    await expect(dialog.get_by_role("alert")).to_be_visible(timeout=60_000)
+    await expect(row).to_contain_text("v1")
+    await dialog.get_by_role("button", name="Generate").click()
+    await expect(dialog).to_be_hidden(timeout=60_000)
+    await expect(
+        row.filter(has_text=re.compile(r"Password\s*v2"))
+    ).to_be_visible()  # beside the set before, which drains
+    assert not [frame for frame in heard if "not what the engine knows" in frame]
+    async with console.signed_in() as rest:
+        [provider] = (await rest.get("providers/list", q="outside"))["items"]
+        steps = await rest.post(f"providers/{provider['id']}/test")
+        assert {s["status"] for s in steps} == {"passed"}

@@ -7,7 +7,17 @@ import reflex as rx
 from storage_console.parts.client import same
 from storage_console.parts.confirm import confirm
 from storage_console.parts.details import choice
-from storage_console.parts.feedback import ago, badge, button, empty, gated, link_button, mono, status_pill
+from storage_console.parts.feedback import (
+    ago,
+    badge,
+    button,
+    empty,
+    gated,
+    link_button,
+    mono,
+    problem,
+    status_pill,
+)
 from storage_console.parts.form import field
 from storage_console.parts.once import once
 from storage_console.parts.table import Column, table
@@ -32,6 +42,7 @@ def secrets() -> rx.Component:
             export="settings-secrets",
         ),
         _recovery(),
+        _replacing(),
         confirm(S),
         actions=[_master(), _check()],
         lead="What is sealed, by which key, for how long. Nobody reads a secret back.",
@@ -42,7 +53,13 @@ def _menu(row: Any) -> list[rx.Component]:
     return [
         rx.cond(
             row.kind == "password",
-            choice("Replace at its provider", "secret.manage", "server", S.to_provider(row.id)),
+            choice(
+                "New credentials",
+                "provider.write",
+                "refresh-cw",
+                S.replace_show(row.id),
+                disabled=row.provider == "",
+            ),
             choice(
                 "Rotate this key",
                 "secret.manage",
@@ -119,4 +136,35 @@ def _recovery() -> rx.Component:
         ),
         open=S.recovery_open,
         on_open_change=S.recovery_show,
+    )  # fmt: skip
+
+
+def _replacing() -> rx.Component:
+    """Another password for a provider: one that is on the engine already, or a second login made there."""
+    return rx.dialog.root(
+        rx.dialog.content(
+            rx.dialog.title("New credentials of ", S.replace_name),
+            rx.dialog.description("Tested step by step before the switch; there is no moment in which nothing works."),
+            once(
+                "/api/storage/secrets/" + S.replace_id + "/credentials",
+                "Test and use",
+                field(None, "user", "User", hint="As before, if empty."),
+                field(None, "password", "Password", type="password", hint="The one this user has on the engine already.",
+                      auto_complete="new-password", required=True),
+                method="PUT",
+                on_done=S.replaced,
+                on_cancel=S.replace_toggle(False),
+            ),
+            rx.el.h2("Or let it be made", class_name="sc-dialog-part"),
+            rx.el.p(
+                "A second login with the same rights takes over; the one before is locked out later.", class_name="sc-hint"
+            ),
+            rx.cond(S.replace_problem.code != "", problem(S.replace_problem), rx.fragment()),
+            rx.el.div(
+                button("Generate", icon="refresh-cw", on_click=S.generate, busy=S.replace_busy), class_name="sc-actions"
+            ),
+            class_name="sc-dialog",
+        ),
+        open=S.replace_open,
+        on_open_change=S.replace_toggle,
     )  # fmt: skip

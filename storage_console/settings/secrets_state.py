@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
-from urllib.parse import urlencode
 
 import reflex as rx
 
@@ -10,9 +9,11 @@ from storage_console.core import core
 from storage_console.parts import words
 from storage_console.parts.confirm import ConfirmState
 from storage_console.parts.listing import Filter, ListState
-from storage_console.session import Context, Permission, asking, requires, toast
+from storage_console.session import NO_PROBLEM, Context, Permission, Problem, asking, attempt, requires, toast
 from storage_core.domain.page import Page
+from storage_core.domain.provider import CredentialsChange
 from storage_core.domain.secret import SecretInfo, SecretKind
+from storage_core.services.credentials import ChangeCredentials
 from storage_core.services.secrets import ListSecrets, RotateMasterKey, RotateSecrets, ValidateSecrets
 
 KINDS = {
@@ -30,6 +31,7 @@ USED = {
     SecretKind.DATA_KEY: "backup",
 }
 MASTER_NAME = "master-key"
+DRAINED = "Connections of the set before go on until they are done; then it ends."
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ class SecretRow:
     used: str
     since: float
     tenant: str
+    provider: str
     rotatable: bool
 
 
@@ -57,9 +60,10 @@ def secret_row(one: SecretInfo) -> SecretRow:
         if one.kind in (SecretKind.MASTER, SecretKind.KEY, SecretKind.DATA_KEY)
         else one.updated_at
     )
+    before = one.what.endswith(" before")  # still in use by calls under way, then forgotten
     return SecretRow(
         one.id,
-        KINDS.get(one.kind, one.kind.value),
+        KINDS.get(one.kind, one.kind.value) + (" before" if before else ""),
         one.owner_name or one.owner_id,
         one.kind.value,
         one.state.value,
@@ -69,6 +73,7 @@ def secret_row(one: SecretInfo) -> SecretRow:
         words.count(one.used_by, USED.get(one.kind, "use")),
         words.epoch(changed),
         one.tenant_id or "",
+        "" if before else one.provider_id or "",
         one.kind is SecretKind.KEY and one.state.value == "primary",
     )
 
@@ -78,6 +83,11 @@ class Secrets(ConfirmState, ListState, rx.State):
 
     rows: list[SecretRow] = []
     recovery_open: bool = False
+    replace_open: bool = False
+    replace_busy: bool = False
+    replace_id: str = ""
+    replace_name: str = ""
+    replace_problem: Problem = NO_PROBLEM
 
     _route: ClassVar[str] = "/settings/secrets"
     _noun: ClassVar[str] = "secret"
@@ -119,7 +129,7 @@ class Secrets(ConfirmState, ListState, rx.State):
         )
 
     def _closed(self) -> None:
-        self.confirm_open = self.recovery_open = False
+        self.confirm_open = self.recovery_open = self.replace_open = False
 
     @rx.event
     @requires(Permission.SECRET_MANAGE)
@@ -141,12 +151,44 @@ class Secrets(ConfirmState, ListState, rx.State):
             self._ask("rotate", f"Rotate the key of {row.owner}", effects, label="Rotate", ids=[row.tenant])
 
     @rx.event
-    @requires(Permission.SECRET_MANAGE)
-    def to_provider(self, id: str):
-        """Goes to the provider whose password it is: there it is tested before it replaces the present one."""
-        if row := next((r for r in self.rows if r.id == id and r.kind == SecretKind.PASSWORD), None):
-            return rx.redirect("/providers?" + urlencode({"q": row.owner}))
-        return None
+    @requires(Permission.PROVIDER_WRITE)
+    def replace_show(self, id: str):
+        """Opens the form for another password of a provider, or closes it for an unknown id."""
+        row = next((r for r in self.rows if r.id == id and r.provider), None)
+        self.replace_open, self.replace_busy, self.replace_problem = row is not None, False, NO_PROBLEM
+        if row is not None:
+            self.replace_id, self.replace_name = row.provider, row.owner
+
+    @rx.event
+    @requires(Permission.PROVIDER_WRITE)
+    def replace_toggle(self, shown: bool):
+        """Closes the form, as dialogs report."""
+        self.replace_open = shown is True and self.replace_open
+
+    @rx.event
+    @requires(Permission.PROVIDER_WRITE)
+    async def replaced(self):
+        """After the browser has sent the new password, and it was tested."""
+        self.replace_open = False
+        await self._reload()
+        return toast("success", f"{self.replace_name} signs in with the new password", description=DRAINED)
+
+    @rx.event
+    @requires(Permission.PROVIDER_WRITE)
+    async def generate(self):
+        """Makes a second login on the engine, which takes over."""
+        self.replace_busy, self.replace_problem = True, NO_PROBLEM
+        yield
+        done, self.replace_problem = await attempt(self._generate())
+        self.replace_busy = False
+        if done is not None:
+            self.replace_open = False
+            await self._reload()
+            yield toast("success", f"{self.replace_name} signs in as {done.user} now", description=DRAINED)
+
+    async def _generate(self) -> CredentialsChange:
+        wanted = ChangeCredentials(id=self.replace_id, generate=True)
+        return await core().credentials.change(await asking(self), wanted)
 
     @rx.event
     @requires(Permission.MASTER_KEY)
