@@ -5,6 +5,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+#: Up to this share of a guessed total, bytes are believed to be what they look like.
+_SURE = 0.7
+
 
 class JobStatus(StrEnum):
     """Where a job stands; the last three are its end."""
@@ -37,6 +40,18 @@ class Progress:
     bytes_done: int = 0
     bytes_total: int | None = None
     message: str = ""
+
+
+def share_of_guess(done: int, guess: int | None) -> float:
+    """How far `done` is on the way to a total that is a guess, 0 to 1; it slows down near 1 and never stands still.
+
+    >>> [round(share_of_guess(done, 100), 2) for done in (0, 50, 70, 100, 150, 300)]
+    [0.0, 0.5, 0.7, 0.85, 0.92, 0.97]
+    """
+    if not guess:
+        return 0.0
+    share = done / guess
+    return share if share <= _SURE else 1 - (1 - _SURE) ** 2 / (share + 1 - 2 * _SURE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from ..domain.errors import Cancelled, Internal, StorageError, revive
-from ..domain.job import Job, LogLine, Progress
+from ..domain.job import Job, LogLine, Progress, share_of_guess
 from ..ports.backup import OnProgress
 from ..ports.queue import Steps
 from ..ports.recording import Recording
@@ -98,20 +98,24 @@ class JobHandle:
         self.state = replace(self.state, stage=stage, percent=percent, message=message)
         self.changed = True
 
-    def meter(self, stage: str, begin: float, end: float, *, guess: int | None = None) -> OnProgress:
+    def meter(
+        self, stage: str, begin: float, end: float, *, total: int | None = None, guess: int | None = None
+    ) -> OnProgress:
         """A byte counter for a stage that moves the job from `begin` to `end` percent.
 
-        `guess` stands for a total that is not known; it moves the bar, and is never shown as a figure.
+        `total` is known beforehand, where the one who reports does not say. `guess` stands for one that nobody
+        knows; it moves the bar, and is never shown as a figure.
         """
 
-        def report(done: int, total: int | None) -> None:
-            expected = total or guess
-            share = min(done / expected, 1.0) if expected else 0.0
+        def report(done: int, said: int | None) -> None:
+            known = said or total
+            share = min(done / known, 1.0) if known else share_of_guess(done, guess)
             percent = round(begin + (end - begin) * share, 1)
-            self.state = Progress(stage, percent, done, total, self.state.message)
+            self.state = Progress(stage, percent, done, known, self.state.message)
             self.changed = True
 
         self.progress(stage, begin)
+        self.state = replace(self.state, bytes_done=0, bytes_total=total)
         return report
 
     def log(self, text: str) -> None:

@@ -37,6 +37,7 @@ from ..domain.errors import (
     Unsupported,
 )
 from ..domain.naming import artifact_key, file_name, scratch_name
+from ..domain.page import Clause, Query, Test
 from ..domain.provider import Provider
 from ..domain.secret import WrappedKey, data_key_binding
 from ..ports.backup import Backup as BackupPort
@@ -60,6 +61,8 @@ NotProven = list[str]
 
 #: Shares of the job's percent: dump, then proof.
 _DUMPED, _RESTORED = 55.0, 85.0
+#: Share of a restore in which the artifact is read through before anything is made of it.
+_CHECKED = 0.15
 
 #: Seconds between the attempts to drop a database that nobody wants.
 _DROP_PAUSES = (0.2, 1.0)
@@ -82,7 +85,8 @@ class Pipeline:
         key, label = await self._new_key(row), _label(row.id)
         place = artifact_key(row.tenant_id, row.database_id, row.id)
         job.log(f"dumping {source.name} from {provider.name}")
-        meter = job.meter("dump", 0, _DUMPED, guess=await _size(engine, source.physical_name))
+        guess = await self._last_size(row) or await _size(engine, source.physical_name)
+        meter = job.meter("dump", 0, _DUMPED, guess=guess)
         async with port.dump(source.physical_name, meter) as dump:
             sealing = self.kernel.archive.seal(_with_manifest(dump), key, label)
             stored = await self.kernel.artifacts.put(place, sealing)
@@ -148,7 +152,7 @@ class Pipeline:
     ) -> tuple[tuple[str, ...], tuple[ManifestObject, ...]]:
         """Restore into the throw-away database and measure it; whatever happens, it is dropped."""
         try:
-            skipped = await self.fill(row, engine, scratch, job.meter("restore", _DUMPED, _RESTORED))
+            skipped = await self._fill(row, engine, scratch, job, (_DUMPED, _RESTORED))
             job.progress("compare", _RESTORED)
             return skipped, await _backup_port(engine).measure(scratch, _manifest_of(row))
         finally:
@@ -175,7 +179,7 @@ class Pipeline:
         if job.job.attempts > 1:
             # The name was free when this job claimed it: only its own earlier run can have left something there.
             await engine.databases.drop(name)
-        skipped = await self.fill(row, engine, name, job.meter("restore", 0, 80))
+        skipped = await self._fill(row, engine, name, job, (0, 80))
         for line in skipped:
             job.log(f"not restored: {line}")
         try:
@@ -194,8 +198,13 @@ class Pipeline:
             await _dropped(engine, name)
             raise
 
-    async def fill(self, row: Backup, engine: Engine, name: str, on_progress: OnProgress) -> tuple[str, ...]:
-        """Restore an artifact into a new database, every byte of it authenticated before the first is used."""
+    async def _fill(
+        self, row: Backup, engine: Engine, name: str, job: JobHandle, span: tuple[float, float]
+    ) -> tuple[str, ...]:
+        """Restore an artifact into a new database, every byte of it authenticated before the first is used.
+
+        Moves the job through this `span` of percent.
+        """
         key = await self._key(row)
         place = artifact_key(row.tenant_id, row.database_id, row.id)
         label = _label(row.id)
@@ -205,10 +214,16 @@ class Pipeline:
             raise ArtifactMissing(
                 f"There is no artifact at {self.kernel.artifacts.location(place)}."
             ) from None
-        await self.kernel.archive.verify(self.kernel.artifacts.get(place), key, label)
+        begin, end = span
+        checked = begin + (end - begin) * _CHECKED
+        reading = _counted(
+            self.kernel.artifacts.get(place), job.meter("check", begin, checked, total=row.size_stored)
+        )
+        await self.kernel.archive.verify(reading, key, label)
         pieces = self.kernel.archive.open(self.kernel.artifacts.get(place), key, label)
         manifest = _manifest_of(row)
-        report = await _backup_port(engine).restore(_checked(pieces, manifest), name, manifest, on_progress)
+        meter = job.meter("restore", checked, end, total=row.size_raw)
+        report = await _backup_port(engine).restore(_checked(pieces, manifest), name, manifest, meter)
         return report.skipped
 
     async def remove_artifact(self, row: Backup) -> None:
@@ -241,6 +256,14 @@ class Pipeline:
             )
             await uow.backups.save(row)
         return row, source, provider
+
+    async def _last_size(self, row: Backup) -> int | None:
+        """What the newest backup of the same database had to read: the next one will be about as large."""
+        same = Clause("database_id", Test.ANY_OF, (row.database_id,))
+        stored = Clause("stored_at", Test.NONE_OF, (None,))
+        async with self.kernel.catalog.read() as uow:
+            found = (await uow.backups.find(Query((same, stored), limit=1))).items
+        return found[0].size_raw if found else None
 
     async def _prover(self, row: Backup) -> tuple[Provider, Engine]:
         async with self.kernel.catalog.read() as uow:
@@ -369,6 +392,15 @@ async def _with_manifest(dump: Any) -> AsyncIterator[Piece]:
     async for piece in dump.pieces():
         yield piece
     yield Piece(MANIFEST_MEMBER, _MANIFEST.dump_json(dump.manifest))
+
+
+async def _counted(sealed: AsyncIterator[bytes], on_progress: OnProgress) -> AsyncIterator[bytes]:
+    """The same bytes, counted as they pass."""
+    done = 0
+    async for part in sealed:
+        done += len(part)
+        on_progress(done, None)
+        yield part
 
 
 async def _checked(pieces: AsyncIterator[Piece], manifest: Manifest) -> AsyncIterator[Piece]:

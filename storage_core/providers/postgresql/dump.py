@@ -53,10 +53,9 @@ class PostgresDump:
         facts: Facts,
         hashing: asyncio.Task[Manifest],
         on_progress: OnProgress,
-        expected: int,
     ) -> None:
         self._child, self._facts, self._hashing = child, facts, hashing
-        self._on_progress, self._expected = on_progress, expected
+        self._on_progress = on_progress
         self._manifest: Manifest | None = None
         self._first = b""
 
@@ -86,7 +85,7 @@ class PostgresDump:
             coming = asyncio.ensure_future(self._child.read())  # the next is read while this one is used
             try:
                 done += len(data)
-                self._on_progress(done, max(done, self._expected))
+                self._on_progress(done, None)  # rows as text: only the end knows how long that is
                 yield Piece(DUMP_MEMBER, data)
                 data = await coming
             finally:
@@ -134,14 +133,13 @@ async def _attempt(
             moment = await hold_still(connection)
             facts = await read_facts(connection, tools.major)
             rule = await rule_for(connection)
-        expected = sum(table.size for table in moment.tables)
         with (
             signed_in(dialer, name, address) as sign,
             run(dump_command(tools, moment.snapshot, sign.target), sign) as child,
         ):
             hashing = asyncio.create_task(_hash(dialer, name, connection, moment, rule))
             try:
-                yield PostgresDump(child, facts, hashing, on_progress, expected)
+                yield PostgresDump(child, facts, hashing, on_progress)
             except StorageError as error:
                 raise errors.redacted(error) from error.__cause__
             finally:

@@ -11,8 +11,7 @@ from .hashing import Rule, hash_table, read_columns, read_types
 from .wording import digest
 
 TABLES = f"""
-select c.oid::int8 as oid, format('%I.%I', n.nspname, c.relname) as name, c.relkind::text as kind,
-  case when c.relkind = 'r' then pg_relation_size(c.oid) else 0 end as size
+select c.oid::int8 as oid, format('%I.%I', n.nspname, c.relname) as name, c.relkind::text as kind
 from pg_class c join pg_namespace n on n.oid = c.relnamespace
 where {USER} and {own("pg_class", "c")} and c.relpersistence <> 't' and c.relkind in ('r', 'p')
 order by c.oid
@@ -45,16 +44,15 @@ SEQUENCE_BATCH = 200
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """`kind` r holds rows, p is the parent of partitions; `size` in bytes."""
+    """`kind` r holds rows, p is the parent of partitions."""
 
     oid: int
     name: str
     kind: str
-    size: int
 
 
 async def list_tables(connection: Connection) -> tuple[Table, ...]:
-    return tuple(Table(r["oid"], r["name"], r["kind"], r["size"]) for r in await connection.fetch(TABLES))
+    return tuple(Table(r["oid"], r["name"], r["kind"]) for r in await connection.fetch(TABLES))
 
 
 async def read_sequences(connection: Connection) -> list[ManifestObject]:
