@@ -22,6 +22,7 @@ from storage_core.domain.backup import compare
 from storage_core.domain.errors import DamagedArtifact, InvalidRequest, NotFound, StorageError
 from storage_core.domain.provider import Endpoint, EngineKind, StepStatus
 from storage_core.ports.backup import Backup, Piece
+from storage_core.providers.sqlite import place
 from storage_core.providers.sqlite.engine import SqliteEngine
 from storage_core.providers.sqlite.place import private_file, publish
 from tests.contract.engine_contract import EngineContract, dumped, no_progress, replay
@@ -558,3 +559,20 @@ def test_any_values_round_trip(tmp_path: Path, rows: list[tuple[object, object]]
         1
     ) as pool:  # Hypothesis is synchronous, and pytest's own loop may be running here
         pool.submit(asyncio.run, check()).result()
+
+
+async def test_a_file_that_goes_while_all_are_listed_is_simply_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = SqliteEngine(Endpoint(path=str(tmp_path)), None)
+    for name in ("goes.sqlite3", "stays.sqlite3"):
+        await engine.databases.create(name, {})
+    real = place._entries
+
+    def entries(folder: Path) -> list[os.DirEntry[str]]:
+        found = real(folder)
+        (folder / "goes.sqlite3").unlink(missing_ok=True)
+        return found
+
+    monkeypatch.setattr(place, "_entries", entries)
+    assert [one.physical_name for one in await engine.databases.existing()] == ["stays.sqlite3"]

@@ -30,6 +30,10 @@ select d.datname::text as name, d.oid::int8 as oid, pg_postmaster_start_time() a
     or pg_has_role('pg_read_all_stats', 'member') then pg_database_size(d.oid) end as size
 from pg_database d where not d.datistemplate and d.datallowconn and d.datname <> 'postgres' order by 1
 """
+#: The rows are as old as the query, the sizes are not: of a database that was dropped since, there is none to take.
+DROPPED = (pg.UndefinedObjectError, pg.InvalidCatalogNameError)
+#: How often the list is asked for while databases go in that moment.
+LISTINGS = 5
 STATS = """
 select pg_database_size(current_database()) as size,
   count(*) as objects, coalesce(sum(greatest(coalesce(c.reltuples, 0), 0)) filter (where c.relkind = 'r'), 0)::int8 as rows
@@ -102,7 +106,7 @@ class PostgresDatabases:
     async def existing(self) -> tuple[ExistingDatabase, ...]:
         own = await self._own()
         async with self._pool.admin() as connection:
-            found = await connection.fetch(EXISTING)
+            found = await _listed(connection)
         return tuple(
             ExistingDatabase(row["name"], row["size"])
             for row in found
@@ -197,6 +201,14 @@ class PostgresDatabases:
                 await making
                 await connection.execute(f"drop database if exists {ident(name)} with (force)")
             raise
+
+
+async def _listed(connection: Connection) -> list[asyncpg.Record]:
+    """The rows of EXISTING, asked for again when a database went in between."""
+    for _ in range(LISTINGS - 1):
+        with contextlib.suppress(*DROPPED):
+            return await connection.fetch(EXISTING)
+    return await connection.fetch(EXISTING)
 
 
 async def _nothing() -> frozenset[str]:

@@ -248,8 +248,9 @@ def remove_companions(path: Path) -> None:
 def size_of(path: Path) -> int:
     """Bytes of a database with its write-ahead log."""
     total = path.stat().st_size
-    log = path.with_name(path.name + COMPANIONS[0])
-    return total + (log.stat().st_size if log.exists() else 0)
+    with contextlib.suppress(FileNotFoundError):  # its last user took it away, maybe just now
+        total += path.with_name(path.name + COMPANIONS[0]).stat().st_size
+    return total
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

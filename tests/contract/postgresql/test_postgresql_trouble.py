@@ -18,6 +18,7 @@ from storage_core.domain.errors import (
 )
 from storage_core.providers.postgresql import dump as dump_module
 from storage_core.providers.postgresql import hashing
+from storage_core.providers.postgresql.databases import EXISTING
 from storage_core.providers.postgresql.dial import Connection
 from storage_core.providers.postgresql.engine import PostgresEngine
 from storage_core.providers.postgresql.facts import Facts, read_facts
@@ -199,3 +200,25 @@ async def test_settings_are_all_or_none(pg: PostgresEngine, admin: Admin, source
         assert await connection.fetchval("show timezone") == "Europe/Zurich"
     await pg.databases.configure(source, {"connection_limit": "", "timezone": ""})
     assert dict((await pg.databases.stats(source)).details)["connection_limit"] == -1
+
+
+async def test_a_database_dropped_while_all_are_listed_is_simply_not_there(
+    pg: PostgresEngine, admin: Admin, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The listing's rows are older than the drop, its sizes newer: here for sure, elsewhere by bad luck."""
+    real, asked = asyncpg.Connection.fetch, 0
+    async with admin.at() as earlier:
+        transaction = earlier.transaction(isolation="repeatable_read")
+        await transaction.start()
+        assert await earlier.fetchval("select count(*) from pg_database where datname = $1", source)
+        await pg.databases.drop(source)
+
+        async def fetch(self: asyncpg.Connection, query: str, *args: object, **named: object) -> object:
+            nonlocal asked
+            asked += query == EXISTING
+            return await real(earlier if asked == 1 else self, query, *args, **named)
+
+        monkeypatch.setattr(asyncpg.Connection, "fetch", fetch)
+        names = {one.physical_name for one in await pg.databases.existing()}
+        await transaction.rollback()
+    assert asked == 2 and source not in names
