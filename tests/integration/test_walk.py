@@ -73,6 +73,7 @@ SPEC: dict[str, tuple[str, str]] = {
     "providers.list": ("Y Y Y Y", "l"),
     "providers.test": ("Y Y Y -", "l"),
     "providers.update": ("Y Y - -", "s"),
+    "secrets.credentials": ("Y Y - -", "s"),
     "secrets.export_recovery": ("2 - - -", "s"),
     "secrets.list": ("Y Y - -", "l"),
     "secrets.rotate": ("Y Y - -", "s"),  # of a tenant made for the question
