@@ -37,7 +37,7 @@ async def run(size_mb: int) -> dict[str, float | str]:
 
 
 @asynccontextmanager
-async def started() -> AsyncIterator[tuple[str, float]]:
+async def started(**settings: str) -> AsyncIterator[tuple[str, float]]:
     """A console in a home of its own: its address, and the seconds until it answered."""
     with tempfile.TemporaryDirectory() as home:
         port = free_port()
@@ -48,7 +48,7 @@ async def started() -> AsyncIterator[tuple[str, float]]:
             "up",
             "--port",
             str(port),
-            env={**os.environ, "STORAGE_HOME": home, "STORAGE_ADMIN_PASSWORD": PASSWORD},
+            env={**os.environ, "STORAGE_HOME": home, "STORAGE_ADMIN_PASSWORD": PASSWORD, **settings},
             stdout=asyncio.subprocess.DEVNULL,
         )
         try:

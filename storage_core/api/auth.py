@@ -156,10 +156,15 @@ def router(core: Callable[[], Core], callers: Callers) -> APIRouter:
 
 
 async def _login(core: Core, request: Request, data: dict[str, str]) -> SignedIn:
-    agent = request.headers.get("user-agent", "")
-    return await core.auth.login(
-        data["username"], data["password"], address_of(request), agent, correlation_of(request)
+    agent, correlation = request.headers.get("user-agent", ""), correlation_of(request)
+    signed = await core.auth.login(
+        data["username"], data["password"], address_of(request), agent, correlation
     )
+    if (before := request.cookies.get(cookie_name(request))) is not None:
+        await core.auth.logout(
+            before, correlation
+        )  # the browser forgets it now: nobody else may go on with it
+    return signed
 
 
 def _signed_in(request: Request, signed: SignedIn, onward: str | None) -> Response:

@@ -35,6 +35,10 @@ log = logging.getLogger(__name__)
 _EVENTS: Any = EventRow.__table__  # type: ignore[attr-defined]
 
 MARK = "select pg_postmaster_start_time(), oid::int8 from pg_database where datname = current_database()"
+#: Seconds to wait for a turn, a connection, a lock.
+PATIENCE = 15
+#: Of PostgreSQL's connections so many write at once at most; SQLite has one writer anyway.
+WRITERS = 6
 EVENTS_KEPT = timedelta(hours=24)
 #: PostgreSQL's codes for a transaction that must be begun again: serialization failure, deadlock.
 _AGAIN = frozenset({"40001", "40P01"})
@@ -51,7 +55,7 @@ def open_engine(url: str) -> AsyncEngine:
             parsed.set(drivername="postgresql+asyncpg"),
             pool_size=10,  # one of them listens for news
             max_overflow=0,
-            pool_timeout=15,
+            pool_timeout=PATIENCE,
             pool_pre_ping=True,
             pool_recycle=1800,
         )
@@ -59,7 +63,7 @@ def open_engine(url: str) -> AsyncEngine:
         parsed.set(drivername="sqlite+aiosqlite"),
         pool_size=6,
         max_overflow=0,
-        pool_timeout=15,
+        pool_timeout=PATIENCE,
         pool_pre_ping=True,
     )
 
@@ -89,6 +93,7 @@ class SqlCatalog:
     ) -> None:
         self.engine, self._queue, self._now, self._shared = engine, queue, now, shared
         self._postgresql = engine.dialect.name == "postgresql"
+        self._writers = asyncio.Semaphore(WRITERS if self._postgresql else 1)
         self.keys = SqlKeys(self._begin, now)
         self.envelopes = SqlEnvelopes(self._begin, hold)
         self._event = Mapper(Event, _EVENTS)
@@ -120,7 +125,7 @@ class SqlCatalog:
     @asynccontextmanager
     async def _begin(self, *, readonly: bool) -> AsyncIterator[AsyncConnection]:
         try:
-            async with self.engine.connect() as connection:
+            async with self._turn(readonly=readonly), self.engine.connect() as connection:
                 await self._prepare(connection, readonly=readonly)
                 async with connection.begin():
                     yield connection
@@ -140,6 +145,19 @@ class SqlCatalog:
             if error.connection_invalidated or broken_file or (code or "").startswith(_AWAY):
                 raise _unavailable(error) from error
             raise
+
+    @asynccontextmanager
+    async def _turn(self, *, readonly: bool) -> AsyncIterator[None]:
+        """Writers wait for each other before they take a connection: readers must find one meanwhile."""
+        if readonly:
+            yield
+            return
+        async with asyncio.timeout(PATIENCE):
+            await self._writers.acquire()
+        try:
+            yield
+        finally:
+            self._writers.release()
 
     async def _prepare(self, connection: AsyncConnection, *, readonly: bool) -> None:
         """A reading unit sees one moment on both databases: a list and its count, a chain and its head, agree."""

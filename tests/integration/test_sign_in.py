@@ -150,6 +150,17 @@ async def test_every_sign_in_is_a_new_session(doors: Doors, ann: str) -> None:
         assert first.cookies["sc_session"] != second.cookies["sc_session"]
 
 
+async def test_a_new_sign_in_ends_the_session_it_takes_the_place_of(doors: Doors, ann: str) -> None:
+    async with browser(doors) as http, browser(doors) as other:
+        await signed_in(other)
+        old = (await signed_in(http)).cookies["sc_session"]
+        await signed_in(http)
+        assert await me(http) == 200
+        assert await me(other) == 200, "another browser's session goes on"
+        http.cookies.clear()
+        assert (await http.get("/api/auth/me", headers={"Cookie": f"sc_session={old}"})).status_code == 401
+
+
 async def test_an_idle_session_ends_and_a_used_one_ends_too(doors: Doors, ann: str) -> None:
     async with browser(doors) as http:
         await signed_in(http)
