@@ -24,7 +24,8 @@ SETTLED = frozenset({BackupStatus.STORED, BackupStatus.PROVEN, BackupStatus.FAIL
 
 
 class Compare(StrEnum):
-    """How the restored side must relate to the manifest: equal, or not smaller (sequences ignore snapshots)."""
+    """How the restored side must relate to the manifest: equal, or not smaller and at `most` (sequences ignore
+    snapshots)."""
 
     EXACT = "exact"
     AT_LEAST = "at_least"
@@ -36,7 +37,8 @@ class ManifestObject:
 
     `rows` counts rows or documents (0 for definitions; the position, for a sequence); `hash` is the canonical
     content hash, independent of physical order unless the kind is ordered; `consistent` is false where the engine
-    could not read it in the snapshot of the rest, and `note` says why.
+    could not read it in the snapshot of the rest, and `note` says why. `most` is what `rows` may be in the copy where
+    it need not be equal; none where nobody looked.
     """
 
     name: str
@@ -46,6 +48,7 @@ class ManifestObject:
     consistent: bool = True
     compare: Compare = Compare.EXACT
     note: str = ""
+    most: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,7 @@ def manifest_hash(objects: tuple[ManifestObject, ...]) -> str:
     """One hash over all objects' names, kinds, counts and hashes, in order of kind and name."""
     digest = hashlib.blake2b(digest_size=32)
     for o in sorted(objects, key=lambda o: (o.kind, o.name)):
-        for part in (o.kind, o.name, str(o.rows), o.hash):
+        for part in (o.kind, o.name, str(o.rows), o.hash, *(() if o.most is None else (str(o.most),))):
             raw = part.encode()
             digest.update(len(raw).to_bytes(8, "big") + raw)
     return digest.hexdigest()
@@ -132,10 +135,9 @@ def compare(expected: Manifest, found: tuple[ManifestObject, ...]) -> tuple[Diff
                 Difference(want.name, want.kind, DifferenceKind.MISSING, f"{want.rows} rows", "nothing")
             )
         elif want.compare is Compare.AT_LEAST:
-            if got.rows < want.rows:
-                out.append(
-                    Difference(want.name, want.kind, DifferenceKind.ROWS, f">= {want.rows}", str(got.rows))
-                )
+            if got.rows < want.rows or (want.most is not None and got.rows > want.most):
+                wanted = f">= {want.rows}" if want.most is None else f"{want.rows} to {want.most}"
+                out.append(Difference(want.name, want.kind, DifferenceKind.ROWS, wanted, str(got.rows)))
         elif got.rows != want.rows:
             out.append(Difference(want.name, want.kind, DifferenceKind.ROWS, str(want.rows), str(got.rows)))
         elif got.hash != want.hash:

@@ -12,9 +12,11 @@ from .dial import Dialer
 from .dump import open_dump
 from .hashing import SESSION, Rule, rule_like
 from .limits import Limits, read_limits
+from .owners import DATABASE, GRANTS, OF_ITSELF, OWNER, ROLES_KIND, roles_of
+from .owners import KINDS as OWNER_KINDS
 from .restore import PostgresRestore
 from .sql import checked_database
-from .survey import list_tables, survey
+from .survey import list_tables, read_sequences, survey
 from .tools import Toolbox
 
 LOCK_SECONDS = 30.0
@@ -73,6 +75,7 @@ class PostgresBackup:
                 rule = await rule_like(like.method, connection)
                 async with connection.transaction(isolation="repeatable_read", readonly=True):
                     found = await survey(connection, await list_tables(connection), rule)
+                    found += await read_sequences(connection)
                     limits = await read_limits(connection)
                 major = connection.get_server_version().major
         finally:
@@ -83,11 +86,13 @@ class PostgresBackup:
 def _in_terms_of(
     like: Manifest, found: list[ManifestObject], rule: Rule, major: int, limits: Limits
 ) -> tuple[ManifestObject, ...]:
-    """What was found, with two allowances, both of which the restore's report puts into words.
+    """What was found, with allowances, all of which the restore's report puts into words.
 
     Definitions worded by another major version count as equal when they are there; what this user on this server
-    could not have made is answered as expected.
+    could not have made, owners and grants among it, is answered as expected.
     """
+    if rule.scope > 1:
+        found = _owned(like, found, rule.major == major, limits)
     have = {(o.kind, o.name) for o in found}
     wanted = {(o.kind, o.name): o for o in like.objects}
     out = list(found)
@@ -105,3 +110,36 @@ def _in_terms_of(
     ]
     out += [o for o in comments if tuple(o.name.split(" ", 1)) in excused]
     return (*out, *excused.values())
+
+
+def _owned(
+    like: Manifest, found: list[ManifestObject], same_major: bool, limits: Limits
+) -> list[ManifestObject]:
+    """Owners and grants as they must be here: the manifest's, or where they cannot come back, everything our user's.
+
+    Grants of another major version are only looked at where they cannot come back: versions differ in the privileges
+    that an owner has anyway.
+    """
+    wanted = {(o.kind, o.name): o for o in like.objects if o.kind in OWNER_KINDS}
+    described = [o for o in like.objects if o.kind == ROLES_KIND]
+    back = limits.keeps_owners(tuple(role for o in described for role in roles_of(o)))
+    out = [o for o in found if o.kind not in OWNER_KINDS]
+    for o in found:
+        if o.kind not in OWNER_KINDS:
+            continue
+        expected = wanted.get((o.kind, o.name))
+        if back:
+            excused = (
+                o.name == DATABASE and expected is not None and limits.missing(roles_of(expected))
+            ) or (not same_major and o.kind != OWNER)
+        else:
+            ours = set(roles_of(o)) <= {limits.user, OF_ITSELF}
+            excused = o.name == DATABASE or o.name == "schema public" or (o.kind == OWNER and ours)
+        if not excused:
+            out.append(o)
+        elif expected is not None:
+            out.append(expected)
+    have = {(o.kind, o.name) for o in out}
+    if not back or not same_major:
+        out += [o for key, o in wanted.items() if key not in have and (not back or o.kind == GRANTS)]
+    return [*out, *described]

@@ -1,7 +1,7 @@
 """Out: pg_dump and the manifest's hashes read one exported snapshot at the same time."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -14,8 +14,9 @@ from ...ports.backup import OnProgress, Piece
 from .dial import Connection, Dialer
 from .facts import Facts, read_facts
 from .hashing import SESSION, Rule, rule_for
+from .owners import the_roles
 from .process import Child, run
-from .survey import Table, list_tables, survey
+from .survey import Table, bounded, list_tables, read_sequences, survey
 from .tools import Toolbox, Tools, signed_in
 
 DATABASE_MEMBER, DUMP_MEMBER = "database.json", "database.dump"
@@ -23,6 +24,8 @@ ATTEMPTS = 3
 LOCK_BATCH = 500
 # We hold every lock already when pg_dump asks for the same: it waits only if somebody queued in between.
 PROGRAM_LOCK_MS = 1500
+#: Reads what comes last and answers the manifest.
+Finish = Callable[[], Awaitable[Manifest]]
 LOCK_WORDS = ("lock timeout", "statement timeout")
 
 QUIET_HINT = "Run the backup again in a quieter moment."
@@ -51,7 +54,7 @@ class PostgresDump:
         self,
         child: Child,
         facts: Facts,
-        hashing: asyncio.Task[Manifest],
+        hashing: asyncio.Task[Finish],
         on_progress: OnProgress,
     ) -> None:
         self._child, self._facts, self._hashing = child, facts, hashing
@@ -92,7 +95,7 @@ class PostgresDump:
                 coming.cancel()
         if status := await self._child.wait():
             raise await self._failure(status)
-        self._manifest = await self._hashing
+        self._manifest = await (await self._hashing)()
         self._on_progress(done, done)
 
     async def _failure(self, status: int) -> StorageError:
@@ -133,11 +136,14 @@ async def _attempt(
             moment = await hold_still(connection)
             facts = await read_facts(connection, tools.major)
             rule = await rule_for(connection)
+            before = await read_sequences(connection)  # pg_dump reads them later
         with (
             signed_in(dialer, name, address) as sign,
             run(dump_command(tools, moment.snapshot, sign.target), sign) as child,
         ):
-            hashing = asyncio.create_task(_hash(dialer, name, connection, moment, rule))
+            hashing = asyncio.create_task(
+                _hash(dialer, name, connection, moment, rule, [the_roles(facts.roles), *before])
+            )
             try:
                 yield PostgresDump(child, facts, hashing, on_progress)
             except StorageError as error:
@@ -195,13 +201,29 @@ async def _lock(connection: Connection, tables: tuple[Table, ...]) -> None:
         await connection.execute(f"lock table {names} in access share mode")
 
 
-async def _hash(dialer: Dialer, name: str, connection: Connection, moment: Moment, rule: Rule) -> Manifest:
+async def _hash(
+    dialer: Dialer,
+    name: str,
+    connection: Connection,
+    moment: Moment,
+    rule: Rule,
+    before: list[ManifestObject],
+) -> Finish:
+    """Everything in the snapshot; what ends it, once pg_dump is done, is how far sequences have come by then."""
     try:
         with dialer.errors.speaking(name):
-            objects: list[ManifestObject] = await survey(connection, moment.tables, rule)
+            objects = await survey(connection, moment.tables, rule)
     except MissingPrivilege as error:
         raise MissingPrivilege(error.detail, hint=ROLE_HINT) from error
-    return build_manifest(str(EngineKind.POSTGRESQL), version_text(connection), rule.method, tuple(objects))
+
+    async def finish() -> Manifest:
+        with dialer.errors.speaking(name):
+            after = await read_sequences(connection)
+        roles, *sequences = before
+        found = (*objects, roles, *bounded(sequences, after))
+        return build_manifest(str(EngineKind.POSTGRESQL), version_text(connection), rule.method, found)
+
+    return finish
 
 
 def version_text(connection: Connection) -> str:

@@ -14,8 +14,10 @@ from ...domain.errors import Unsupported
 from .dial import Connection
 from .sql import ident
 
-RECORD, TEXT = "record-1", "text-1"
+RECORD, TEXT = "record", "text"
 RECORD_SINCE = 14
+#: What a manifest speaks of: 1 rows and definitions; 2 also owners and grants, and how far a sequence may be.
+SCOPE = 2
 
 #: What every session that hashes or reads definitions runs with.
 SESSION = {
@@ -118,15 +120,21 @@ class PgType:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One way to hash: `record-1` or `text-1`; `major` is the server whose definitions' wording is meant."""
+    """One way to hash: `record` or `text`; `major` is the server whose definitions' wording is meant.
+
+    `scope` is what is looked at, see SCOPE.
+    """
 
     name: str
     major: int
     probe: str = ""
+    scope: int = SCOPE
 
     @property
     def method(self) -> str:
-        return " ".join(part for part in (self.name, f"postgresql-{self.major}", self.probe) if part)
+        return " ".join(
+            part for part in (f"{self.name}-{self.scope}", f"postgresql-{self.major}", self.probe) if part
+        )
 
     def row(self, terms: list[str]) -> str:
         if self.name == RECORD:
@@ -144,10 +152,12 @@ async def rule_for(connection: Connection) -> Rule:
 
 async def rule_like(method: str, connection: Connection) -> Rule:
     """The rule of a manifest, if this server can follow it; Unsupported otherwise."""
-    name, _, rest = method.partition(" ")
+    way, _, rest = method.partition(" ")
+    name, _, scope = way.partition("-")
     server, _, probe = rest.partition(" ")
     major = server.removeprefix("postgresql-")
-    if name not in (RECORD, TEXT) or not major.isdigit():
+    known = name in (RECORD, TEXT) and scope.isdigit() and 1 <= int(scope) <= SCOPE
+    if not known or not major.isdigit():
         raise Unsupported(
             f"The manifest's method {method[:80]!r} is unknown here.",
             hint="Use the version of this product that made the backup, or a newer one.",
@@ -158,7 +168,7 @@ async def rule_like(method: str, connection: Connection) -> Rule:
             f"PostgreSQL {own.major} hashes rows differently from PostgreSQL {major}, which made the manifest.",
             hint=f"Prove this backup on a server of version {major}.",
         )
-    return Rule(name, int(major), probe)
+    return Rule(name, int(major), probe, int(scope))
 
 
 async def read_types(connection: Connection) -> dict[int, PgType]:

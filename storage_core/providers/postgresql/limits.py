@@ -42,6 +42,10 @@ class Limits:
     def missing(self, roles: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(role for role in roles if role not in self.roles)
 
+    def keeps_owners(self, roles: tuple[str, ...]) -> bool:
+        """Whether owners and grants that name these roles come back here: all of them, or none."""
+        return self.superuser and not self.missing(roles)
+
     def no_extension(self, name: str) -> str | None:
         """Why the extension cannot be made here; none when it can."""
         if name in self.extensions:

@@ -16,6 +16,7 @@ from .dump import DATABASE_MEMBER, DUMP_MEMBER, failure_of
 from .facts import LIMIT, Facts, parse_facts
 from .finish import finish
 from .limits import Limits, read_limits
+from .owners import DATABASE, DEFAULTS, GRANTS
 from .process import Child, run
 from .toc import Selection, select
 from .tools import Sign, Toolbox, Tools, private_file, signed_in
@@ -68,17 +69,18 @@ class Members:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The new database and what is allowed there."""
+    """The new database and what is allowed there; `grants`: whether there are any in the backup."""
 
     name: str
     facts: Facts
     limits: Limits
     tools: Tools
     server: int
+    grants: bool
 
     @property
     def keeps_owners(self) -> bool:
-        return self.limits.superuser and not self.limits.missing(self.facts.roles)
+        return self.limits.keeps_owners(self.facts.roles)
 
     @property
     def tolerates(self) -> bool:
@@ -99,21 +101,23 @@ class PostgresRestore:
         tools = await self._toolbox.fitting(facts.program, self._dialer.endpoint.tls)
         notes = await self._databases.create_like(name, facts)
         try:
-            skipped = await self._fill(members, name, facts, tools)
+            grants = any(o.kind in (GRANTS, DEFAULTS) and o.name != DATABASE for o in manifest.objects)
+            skipped = await self._fill(members, name, facts, tools, grants=grants)
         except BaseException:
             await _finished(asyncio.create_task(self._databases.drop(name)))
             raise
         return RestoreReport(skipped=(*notes, *skipped))
 
-    async def _fill(self, members: Members, name: str, facts: Facts, tools: Tools) -> tuple[str, ...]:
+    async def _fill(
+        self, members: Members, name: str, facts: Facts, tools: Tools, *, grants: bool
+    ) -> tuple[str, ...]:
         errors = self._dialer.errors
         with errors.speaking(name):
             connection, address = await self._dialer.dial(name)
         try:
             with errors.speaking(name):
-                target = Target(
-                    name, facts, await read_limits(connection), tools, connection.get_server_version().major
-                )
+                limits, server = await read_limits(connection), connection.get_server_version().major
+                target = Target(name, facts, limits, tools, server, grants)
                 if not facts.public:
                     await connection.execute("drop schema if exists public")
             with signed_in(self._dialer, name, address) as sign:
@@ -161,6 +165,14 @@ class PostgresRestore:
             missing = limits.missing(facts.roles)
             why = f"the roles {', '.join(missing)} do not exist here" if missing else "this needs a superuser"
             notes.append(f"owners and grants: {why}; everything belongs to {limits.user}")
+        elif not target.keeps_owners and target.grants:
+            notes.append("grants: this needs a superuser")
+        elif target.keeps_owners:
+            named = (facts.owner, *(role for role, _, _ in facts.grants if role is not None))
+            if missing := limits.missing(tuple(dict.fromkeys(named))):
+                notes.append(
+                    f"owner and grants of the database itself: the roles {', '.join(missing)} do not exist here"
+                )
         if facts.tablespaces:
             notes.append(f"tablespaces {', '.join(facts.tablespaces)}: everything lies in the default one")
         notes += [f"subscription {name}: a copy must not replicate" for name in facts.subscriptions]

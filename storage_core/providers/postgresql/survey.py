@@ -2,12 +2,13 @@
 
 # ruff: noqa: S608 - every part of these queries is a constant or quoted by the server
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ...domain.backup import Compare, ManifestObject
 from .definitions import USER, own, read_definitions
 from .dial import Connection
 from .hashing import Rule, hash_table, read_columns, read_types
+from .owners import read_owners
 from .wording import digest
 
 TABLES = f"""
@@ -56,9 +57,9 @@ async def list_tables(connection: Connection) -> tuple[Table, ...]:
 
 
 async def read_sequences(connection: Connection) -> list[ManifestObject]:
-    """Each sequence's position as the number of steps taken from its start; it never runs backwards.
+    """Each sequence's position as the number of steps taken from its start; one that cycles says nothing.
 
-    Sequences do not follow snapshots, so a later reading may only be further on; one that cycles says nothing.
+    Sequences do not follow snapshots: a dump has what they were at some moment while it was made.
     """
     known = await connection.fetch(SEQUENCES)
     found: list[ManifestObject] = []
@@ -102,10 +103,20 @@ async def read_settings(connection: Connection) -> list[ManifestObject]:
 
 
 async def survey(connection: Connection, tables: tuple[Table, ...], rule: Rule) -> list[ManifestObject]:
-    """Everything, in the connection's snapshot. Sequences come first: what is dumped later is further on."""
+    """Everything but sequences, in the connection's snapshot."""
     return [
-        *await read_sequences(connection),
         *await read_definitions(connection),
+        *(await read_owners(connection) if rule.scope > 1 else ()),
         *await read_settings(connection),
         *await read_contents(connection, tables, rule),
+    ]
+
+
+def bounded(before: list[ManifestObject], after: list[ManifestObject]) -> list[ManifestObject]:
+    """Each sequence as it may be in a dump that was made between two readings."""
+    later = {found.name: found.rows for found in after}
+    return [
+        replace(found, rows=min(found.rows, end), most=max(found.rows, end))
+        for found in before
+        for end in (later.get(found.name, found.rows),)
     ]

@@ -1,6 +1,7 @@
 """PostgreSQL: everything comes back, and whatever does not is found or told."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
@@ -48,6 +49,25 @@ MORE_PLANTS = {
     "lost rule": "drop rule no_delete on scratchpad",
     "lost statistics": "drop statistics cust_stats",
     "sequence behind": "select setval('plain_seq', 3)",
+    "sequence ahead": "select setval('plain_seq', 1000000)",
+    "another owner": "alter table customers owner to pg_monitor",
+    "another owner of a view": "alter view active owner to pg_monitor",
+    "another owner of a function": "alter procedure tidy owner to pg_monitor",
+    "another owner of a type": "alter type mood owner to pg_monitor",
+    "another owner of a schema": 'alter schema "Odd Schema" owner to pg_monitor',
+    "another owner of a large object": "alter large object 4000001 owner to pg_monitor",
+    "another owner of the database": "do $$begin execute format('alter database %I owner to pg_monitor',"
+    " current_database()); end$$",
+    "more rights": "grant select on customers to public",
+    "more rights to a column": "grant update (email) on customers to pg_monitor",
+    "more rights to the schema": "grant create on schema public to public",
+    "more rights to the database": "do $$begin execute format('grant create on database %I to public',"
+    " current_database()); end$$",
+    "more rights to a sequence": "grant usage on sequence plain_seq to public",
+    "more rights to a large object": "grant select on large object 4000001 to public",
+    "fewer rights": "revoke execute on procedure tidy from public",
+    "other default privileges": "alter default privileges in schema public grant select on tables to public",
+    "changed policy": "alter policy mine on customers to pg_monitor",
     "changed sequence": "alter sequence plain_seq increment 2",
     "changed large object": "select lo_put(4000001, 1048580, '\\x01')",
     "lost large object": "select lo_unlink(4000002)",
@@ -112,7 +132,11 @@ async def test_more_planted_faults_are_found(
     filled, manifest = rich_pair
     async with temporary(pg, made=False) as name:
         await admin.run("postgres", f"create database {name} template {filled}")
-        await admin.run("postgres", f"alter database {name} set work_mem = '7MB'")
+        await admin.run(
+            "postgres",
+            f"alter database {name} set work_mem = '7MB'",
+            f"revoke connect on database {name} from public",
+        )
         assert compare(manifest, await backup_of(pg).measure(name, manifest)) == ()
         await admin.run(name, MORE_PLANTS[fault])
         assert compare(manifest, await backup_of(pg).measure(name, manifest)) != ()
@@ -195,11 +219,59 @@ async def test_missing_roles_are_told_and_the_rest_comes_back(
     assert compare(manifest, await backup_of(pg).measure(copy, manifest)) == ()
 
 
-async def test_sequences_may_run_ahead(pg: PostgresEngine, admin: Admin, source: str) -> None:
-    await fill_rich(admin, source)
-    _, manifest = await dumped(backup_of(pg), source)
-    await admin.run(source, "select nextval('plain_seq')")
-    assert compare(manifest, await backup_of(pg).measure(source, manifest)) == ()
+async def test_sequences_may_move_while_they_are_dumped(
+    pg: PostgresEngine, admin: Admin, source: str, copy: str
+) -> None:
+    await admin.run(source, "create sequence s", "select nextval('s')")
+    pieces = []
+    async with backup_of(pg).dump(source, no_progress) as dump:
+        async for piece in dump.pieces():
+            pieces.append(piece)
+            await admin.run(source, "select nextval('s') from generate_series(1, 40)")
+        manifest = dump.manifest
+    (found,) = [o for o in manifest.objects if o.kind == "sequence"]
+    assert found.rows < (found.most or 0)
+    await backup_of(pg).restore(replay(pieces), copy, manifest, no_progress)
+    assert compare(manifest, await backup_of(pg).measure(copy, manifest)) == ()
+
+
+async def test_owners_are_told_apart_where_they_cannot_come_back(
+    pg: PostgresEngine, admin: Admin, source: str, copy: str
+) -> None:
+    """Everything must be our user's then, and nobody may have been given anything."""
+    async with role(admin) as (owner, _):
+        await admin.run(
+            source, f"create table t (a int); alter table t owner to {owner}; grant select on t to public"
+        )
+        pieces, manifest = await dumped(backup_of(pg), source)
+        await pg.databases.drop(source)
+    report = await backup_of(pg).restore(replay(pieces), copy, manifest, no_progress)
+    assert any("owners and grants" in line for line in report.skipped)
+    assert compare(manifest, await backup_of(pg).measure(copy, manifest)) == ()
+    await admin.run(copy, "alter table t owner to pg_monitor")
+    assert [d.kind for d in compare(manifest, await backup_of(pg).measure(copy, manifest))] == ["owner"]
+    await admin.run(copy, "alter table t owner to postgres", "create table u (a int)")
+    await admin.run(copy, "grant select on u to public")
+    differences = compare(manifest, await backup_of(pg).measure(copy, manifest))
+    assert "grants" in {d.kind for d in differences}
+
+
+async def test_manifests_from_before_owners_were_compared_still_prove(
+    pg: PostgresEngine, admin: Admin, source: str, copy: str
+) -> None:
+    await admin.run(source, "create table t (a serial)", "insert into t default values")
+    pieces, manifest = await dumped(backup_of(pg), source)
+    kinds = {"owner", "grants", "default privileges", "roles"}
+    old = replace(
+        manifest,
+        method=manifest.method.replace("record-2", "record-1"),
+        objects=tuple(replace(o, most=None) for o in manifest.objects if o.kind not in kinds),
+    )
+    await backup_of(pg).restore(replay(pieces), copy, old, no_progress)
+    await admin.run(copy, "select nextval('t_a_seq')", "grant select on t to public")
+    assert compare(old, await backup_of(pg).measure(copy, old)) == ()
+    await admin.run(copy, "insert into t default values")
+    assert compare(old, await backup_of(pg).measure(copy, old)) != ()
 
 
 def test_one_wording_for_what_means_the_same() -> None:

@@ -140,7 +140,7 @@ async def test_the_rule_for_servers_before_14_agrees_with_itself(
     monkeypatch.setattr(hashing, "RECORD_SINCE", 99)
     await fill_rich(admin, source)
     manifest, _ = await round_trip(pg, source, copy)
-    assert manifest.method == "text-1 postgresql-18"
+    assert manifest.method == "text-2 postgresql-18"
     monkeypatch.undo()
     assert compare(manifest, await backup_of(pg).measure(copy, manifest)) == ()
     await admin.run(copy, "update customers set score = 5 where id = 3")
@@ -149,7 +149,13 @@ async def test_the_rule_for_servers_before_14_agrees_with_itself(
 
 async def test_a_manifest_of_unknown_rules_is_refused(pg: PostgresEngine, source: str) -> None:
     _, manifest = await dumped(backup_of(pg), source)
-    for method in ("record-9 postgresql-18 ab", "record-1 postgresql-18 ab", "", "record-1"):
+    for method in (
+        "record-9 postgresql-18 ab",
+        "record-1 postgresql-18 ab",
+        "",
+        "record-1",
+        "record-0 postgresql-18",
+    ):
         with pytest.raises(Unsupported):
             await backup_of(pg).measure(source, replace(manifest, method=method))
 
