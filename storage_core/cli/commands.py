@@ -95,8 +95,11 @@ def _command(op: "Operation") -> click.Command:
     if op.stream:
         return _saving(op)
     from ..domain.job import Ticket
+    from ..domain.provider import CheckStep, StepStatus
     from ..wire import immediate
     from . import params
+
+    tested = immediate(op) == tuple[CheckStep, ...]
 
     def callback(as_json: bool, wait: bool = False, **values: Any) -> None:
         from .run import run
@@ -104,7 +107,10 @@ def _command(op: "Operation") -> click.Command:
         async def work() -> Any:
             return await run(op, params.read(op.request, values), wait=wait, quiet=as_json)
 
-        output.show(guarded(work), as_json=as_json)
+        answer = guarded(work)
+        output.show(answer, as_json=as_json)
+        if tested and any(step["status"] == StepStatus.FAILED for step in answer):
+            raise SystemExit(REFUSED)
 
     flags = [_json_flag()]
     if immediate(op) is Ticket:

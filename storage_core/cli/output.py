@@ -114,8 +114,20 @@ def _cell(value: Any) -> str:
 
 def fail(error: StorageError) -> None:
     """Say what went wrong and the way out on stderr."""
-    field = f" (--{error.field.replace('_', '-')})" if error.field else ""
+    field = f" ({_option(error.field)})" if error.field else ""
     click.echo(f"{error.title}{field}: {error.detail}", err=True)
     if error.hint:
         click.echo(f"  {error.hint}", err=True)
     click.echo(f"  code: {error.code}", err=True)
+
+
+def _option(field: str) -> str:
+    """The running command's option for a request's field, with what lies inside its value; else the field itself."""
+    context = click.get_current_context(silent=True)
+    known = {flag for param in context.command.params for flag in param.opts} if context else set[str]()
+    parts = field.split(".")
+    for end in range(len(parts), 0, -1):
+        flag = "--" + ".".join(parts[:end]).replace("_", "-")
+        if flag in known:
+            return " ".join([flag, *filter(None, [".".join(parts[end:])])])
+    return field

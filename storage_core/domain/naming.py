@@ -12,11 +12,17 @@ NAME_RULE = "1 to 48 of a-z, 0-9, _ and -, beginning with a letter or digit"
 MAX_PHYSICAL = 63
 
 
+def said(name: str, most: int = 60) -> str:
+    """A name in a sentence, as it is: quoted, cut, and what cannot be shown marked."""
+    shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name[:most])
+    return f"'{shown}{'…' if len(name) > most else ''}'"
+
+
 def checked_name(value: str, field: str) -> str:
     """Refuse a name that breaks the rule, naming the field."""
     if not NAME.fullmatch(value):
         raise InvalidRequest(
-            f"{field} {value[:60]!r} is not a valid name.", field=field, hint=f"Use {NAME_RULE}."
+            f"{field} {said(value)} is not a valid name.", field=field, hint=f"Use {NAME_RULE}."
         )
     return value
 

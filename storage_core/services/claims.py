@@ -7,6 +7,7 @@ from typing import Any
 from ..domain.database import Database, DatabaseStatus
 from ..domain.errors import NameTaken, StorageError
 from ..domain.job import Job
+from ..domain.naming import said
 from ..ports.catalog import UnitOfWork
 from ..ports.engine import Engine
 from .kernel import Service, found, insisted, raced
@@ -28,7 +29,7 @@ class Claims(Service):
         """Make sure that nobody's database has the name, and write down that from here on it is this row's."""
         if row.physical_name in {d.physical_name for d in await engine.databases.existing()}:
             raise NameTaken(
-                f"The engine has a database {row.physical_name!r} already, which is not in the catalog.",
+                f"The engine has a database {said(row.physical_name)} already, which is not in the catalog.",
                 field="name",
                 hint="Choose another name, or adopt that database.",
             )

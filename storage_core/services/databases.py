@@ -14,7 +14,7 @@ from ..domain.database import (
     OptimizeReport,
 )
 from ..domain.errors import Conflict, InvalidRequest, NameTaken, NotFound, Protected, StorageError
-from ..domain.naming import SCRATCH_PREFIX, checked_name, file_name, physical_name
+from ..domain.naming import SCRATCH_PREFIX, checked_name, file_name, physical_name, said
 from ..domain.page import Page
 from ..domain.permission import Permission
 from ..domain.provider import Provider
@@ -179,7 +179,7 @@ class Databases(Service):
             listed = False
         if not listed:
             raise NotFound(
-                f"There is no database {name!r} on {provider.name!r}.",
+                f"There is no database {said(name)} on {said(provider.name)}.",
                 field="physical_name",
                 hint="Look at databases.existing for the names on the engine.",
             )
@@ -212,10 +212,10 @@ class Databases(Service):
         async with self.kernel.catalog.write() as uow:
             row = await found(uow.databases.get(request.id), "database", request.id)
             if row.protected:
-                raise Protected(f"The database {row.name!r} is protected.")
+                raise Protected(f"The database {said(row.name)} is protected.")
             if row.status is DatabaseStatus.CREATING:
                 raise Conflict(
-                    f"The database {row.name!r} is being made.", hint="Cancel its job first, or wait."
+                    f"The database {said(row.name)} is being made.", hint="Cancel its job first, or wait."
                 )
             provider = await found(uow.providers.get(row.provider_id), "provider", row.provider_id)
             row = replace(row, status=DatabaseStatus.DELETING, updated_at=self.kernel.now())
@@ -344,4 +344,4 @@ def _refuse_unowned(row: Database) -> None:
 
 def _refuse_unready(row: Database) -> None:
     if row.status is not DatabaseStatus.READY:
-        raise Conflict(f"The database {row.name!r} is {row.status}, not ready.", hint=row.problem or "")
+        raise Conflict(f"The database {said(row.name)} is {row.status}, not ready.", hint=row.problem or "")

@@ -10,6 +10,7 @@ from typing import TypeVar
 from ..domain.context import Context
 from ..domain.errors import NotFound, StorageError, TenantSuspended, Unavailable, VersionConflict, WrongKey
 from ..domain.idempotency import Remembered
+from ..domain.naming import said
 from ..domain.option import Options, options_of
 from ..domain.page import MAX_LIMIT, Clause, Query, Reach
 from ..domain.permission import Grant, Permission, ScopeKind, reach
@@ -175,7 +176,7 @@ async def every(rows: Repository[T], where: tuple[Clause, ...]) -> AsyncIterator
 
 def missing(kind: str, id: str) -> NotFound:
     """What is not there, and what is not for the caller: one answer, so that nobody learns which."""
-    return NotFound(f"There is no {kind} {id!r}.", field="id")
+    return NotFound(f"There is no {kind} {said(id)}.", field="id")
 
 
 async def raced(work: Callable[[], Awaitable[T]]) -> T:
@@ -225,9 +226,9 @@ async def active_tenant(uow: UnitOfWork, tenant_id: str) -> Tenant:
     """The tenant, refusing one that is deleted or suspended."""
     tenant = await uow.tenants.get(tenant_id)
     if tenant is None or tenant.status is TenantStatus.DELETED:
-        raise NotFound(f"There is no tenant {tenant_id!r}.", field="tenant_id")
+        raise NotFound(f"There is no tenant {said(tenant_id)}.", field="tenant_id")
     if tenant.status is TenantStatus.SUSPENDED:
-        raise TenantSuspended(f"The tenant {tenant.name!r} is suspended.")
+        raise TenantSuspended(f"The tenant {said(tenant.name)} is suspended.")
     return tenant
 
 

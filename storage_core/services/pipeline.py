@@ -35,6 +35,7 @@ from ..domain.errors import (
     ToolMissing,
     Unavailable,
     Unsupported,
+    WrongKey,
 )
 from ..domain.naming import artifact_key, file_name, scratch_name
 from ..domain.page import Clause, Query, Test
@@ -219,7 +220,15 @@ class Pipeline:
         reading = _counted(
             self.kernel.artifacts.get(place), job.meter("check", begin, checked, total=row.size_stored)
         )
-        await self.kernel.archive.verify(reading, key, label)
+        try:
+            await self.kernel.archive.verify(reading, key, label)
+        except WrongKey as error:
+            # The vault vouches for the key, so it is the artifact that is not this backup's.
+            raise DamagedArtifact(
+                f"The artifact at {self.kernel.artifacts.location(place)} is another backup's: it was sealed with"
+                " another key.",
+                hint="Put this backup's own artifact back in its place, or restore another backup.",
+            ) from error
         pieces = self.kernel.archive.open(self.kernel.artifacts.get(place), key, label)
         manifest = _manifest_of(row)
         meter = job.meter("restore", checked, end, total=row.size_raw)

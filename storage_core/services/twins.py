@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from ..domain.database import Database
 from ..domain.errors import Conflict, StorageError
-from ..domain.naming import is_ours
+from ..domain.naming import is_ours, said
 from ..domain.page import Clause, Test
 from ..domain.provider import Provider
 from ..ports.catalog import UnitOfWork
@@ -65,7 +65,7 @@ class Twins(Service):
             raise Conflict("The console manages it already.", hint="Use the database that stands for it.")
         if (other := judged.unsure.get(name)) is not None:
             raise Conflict(
-                f"The provider {other.name!r} has a database of that name and does not answer, so that nobody can"
+                f"The provider {said(other.name)} has a database of that name and does not answer, so that nobody can"
                 " tell whether it is this one.",
                 hint="Bring that provider's server back; or, if this server took its place, point that provider here.",
             )

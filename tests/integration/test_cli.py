@@ -102,6 +102,33 @@ def test_from_a_tenant_to_a_restored_backup(home: Home, tmp_path: Path) -> None:
     assert home.json("audit", "verify")["ok"] is True
 
 
+@pytest.mark.timeout(300)
+def test_what_is_wrong_is_said_of_the_option_that_was_given(home: Home, tmp_path: Path) -> None:
+    (tmp_path / "files").mkdir()
+    provider = home.json(
+        *("providers", "create", "--name", "words", "--kind", "sqlite"),
+        *("--connection.path", str(tmp_path / "files")),
+    )
+    database = home.json("databases", "create", "--provider-id", provider["id"], "--name", "words")
+    wrong = home.run("databases", "configure", "--id", database["id"], "--settings", '{"work_mem": "7"}')
+    assert wrong.returncode == 2
+    assert "(--settings work_mem)" in wrong.stderr, wrong.stderr
+    hostile = home.run(
+        *("databases", "adopt", "--provider-id", provider["id"], "--name", "x"),
+        *("--physical-name", "../../../etc/passwd"),
+    )
+    assert hostile.returncode == 2
+    assert "(--physical-name)" in hostile.stderr, hostile.stderr
+    named = home.run("tenants", "create", "--name", "it's\\x\n")
+    assert "'it's\\x\N{REPLACEMENT CHARACTER}'" in named.stderr, named.stderr
+
+    (tmp_path / "files").rename(tmp_path / "moved")
+    (tmp_path / "files").touch()
+    tested = home.run("providers", "test", "--id", provider["id"], "--json")
+    assert json.loads(tested.stdout)[0]["status"] == "failed"
+    assert tested.returncode == 1
+
+
 def test_a_refusal_is_status_1_with_message_and_hint_on_stderr(home: Home) -> None:
     done = home.run("tenants", "get", "--id", "missing")
     assert (done.returncode, done.stdout) == (1, "")

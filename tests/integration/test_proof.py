@@ -19,6 +19,7 @@ from storage_core.domain.backup import Backup, BackupStatus, DifferenceKind, bui
 from storage_core.domain.database import Database
 from storage_core.domain.errors import (
     Conflict,
+    DamagedArtifact,
     EngineFailure,
     MissingPrivilege,
     NameTaken,
@@ -505,6 +506,9 @@ async def test_another_backups_artifact_in_its_place_is_found(world: World) -> N
     shutil.copyfile(world.file(other), world.file(one))
     job, one = await world.verify(one)
     assert (job.status, one.status) == (JobStatus.FAILED, BackupStatus.FAILED)
+    assert job.error is not None and job.error.code == DamagedArtifact.code
+    assert "another backup's" in job.error.detail
+    assert "master key" not in job.error.hint
     _, other = await world.verify(other)
     assert other.status is BackupStatus.PROVEN
 

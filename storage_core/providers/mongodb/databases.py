@@ -12,6 +12,7 @@ from pymongo.errors import OperationFailure
 
 from ...domain.database import DatabaseSchema, DatabaseStats, ExistingDatabase, OptimizeReport
 from ...domain.errors import InvalidRequest
+from ...domain.naming import said
 from . import catalogue, restore, schema
 from .layout import BUCKETS
 from .link import Link
@@ -26,7 +27,7 @@ def profile_command(settings: Mapping[str, str]) -> dict[str, Any] | None:
     for key in settings:
         if key not in SETTINGS:
             raise InvalidRequest(
-                f"MongoDB databases have no setting {key!r}.",
+                f"MongoDB databases have no setting {said(key, 200)}.",
                 field=f"settings.{key}",
                 hint=f"Known: {', '.join(SETTINGS)}.",
             )

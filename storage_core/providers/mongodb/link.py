@@ -22,6 +22,7 @@ from ...domain.errors import (
     StorageError,
     TlsMismatch,
 )
+from ...domain.naming import said
 from ...domain.provider import Endpoint, TlsMode
 from ...ports.outbound import Outbound
 from ..names import PlainNames
@@ -201,7 +202,7 @@ class Link:
     async def present(self, name: str) -> str:
         """The name of a database that exists; NotFound otherwise."""
         if checked(name) not in await self.existing():
-            raise NotFound(f"There is no database {name!r} on {self.place}.", field="name")
+            raise NotFound(f"There is no database {said(name, 200)} on {self.place}.", field="name")
         return name
 
     async def close(self) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ...domain.errors import InvalidRequest, NameTaken
+from ...domain.naming import said
 
 MARKER = "_storage_console"
 #: The marker's notes: when a restore is complete; expiry rules that a restore holds back until `finish`.
@@ -33,7 +34,9 @@ def checked(name: str) -> str:
     except UnicodeEncodeError:
         raise InvalidRequest("The database name is not valid Unicode.", field="name", hint=RULE) from None
     if not name or size > MAX_BYTES or not FORBIDDEN.isdisjoint(name):
-        raise InvalidRequest(f"MongoDB cannot hold a database named {name[:70]!r}.", field="name", hint=RULE)
+        raise InvalidRequest(
+            f"MongoDB cannot hold a database named {said(name, 70)}.", field="name", hint=RULE
+        )
     if name.lower() in SYSTEM_DATABASES:
         raise InvalidRequest(
             f"{name} is MongoDB's own database.",
@@ -47,10 +50,11 @@ def refuse_taken(name: str, existing: Iterable[str]) -> None:
     """Raise NameTaken for a name in use, also when it differs only in case: MongoDB refuses that too."""
     for other in existing:
         if other == name:
-            raise NameTaken(f"A database named {name!r} exists already.", field="name")
+            raise NameTaken(f"A database named {said(name, 200)} exists already.", field="name")
         if other.lower() == name.lower():
             raise NameTaken(
-                f"{name!r} differs from the existing database {other!r} only in case.", field="name"
+                f"{said(name, 200)} differs from the existing database {said(other, 200)} only in case.",
+                field="name",
             )
 
 

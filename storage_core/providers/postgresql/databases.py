@@ -10,6 +10,7 @@ from asyncpg import exceptions as pg
 
 from ...domain.database import DatabaseSchema, DatabaseStats, ExistingDatabase, OptimizeReport
 from ...domain.errors import InvalidRequest, NotFound
+from ...domain.naming import said
 from ...domain.provider import postmaster_mark
 from .dial import Connection, Dialer
 from .facts import Facts
@@ -127,7 +128,7 @@ class PostgresDatabases:
         own = await self._own()
         if own and await self.marks(name) & own:
             raise InvalidRequest(
-                f"{name!r} is the console's own database.",
+                f"{said(name, 200)} is the console's own database.",
                 field="name",
                 hint="Only databases of people's are managed here.",
             )
@@ -164,7 +165,7 @@ class PostgresDatabases:
             if not await connection.fetchval(
                 "select exists (select from pg_database where datname = $1)", name
             ):
-                raise NotFound(f"The database {name!r} does not exist on {self._dialer.host}.")
+                raise NotFound(f"The database {said(name, 200)} does not exist on {self._dialer.host}.")
             await apply(connection, name, settings)
 
     async def optimize(self, name: str) -> OptimizeReport:

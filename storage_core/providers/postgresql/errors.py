@@ -22,6 +22,7 @@ from ...domain.errors import (
     Unavailable,
     Unreachable,
 )
+from ...domain.naming import said
 from ...domain.provider import TlsMode
 from .sql import ident
 
@@ -142,7 +143,7 @@ class ErrorMap:
 
     def _no_database(self, database: str | None) -> NotFound:
         if database is not None:
-            return NotFound(f"The database {database!r} does not exist on {self._where}.")
+            return NotFound(f"The database {said(database, 200)} does not exist on {self._where}.")
         return NotFound(
             f"The maintenance database of the provider does not exist on {self._where}.",
             hint="Set the provider's `database` to one that exists, usually postgres.",

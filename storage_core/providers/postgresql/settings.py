@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from asyncpg import exceptions as pg
 
 from ...domain.errors import InvalidRequest
+from ...domain.naming import said
 from .dial import Connection
 from .sql import ident, literal
 
@@ -32,8 +33,8 @@ def checked_settings(settings: Mapping[str, str]) -> None:
     for name in settings:
         if name not in ALLOWED:
             raise InvalidRequest(
-                f"{name[:60]!r} is not a setting that can be changed here.",
-                field=name,
+                f"{said(name)} is not a setting that can be changed here.",
+                field=f"settings.{name}",
                 hint=f"Known settings: {', '.join(sorted(ALLOWED))}.",
             )
 
@@ -47,7 +48,7 @@ async def apply(connection: Connection, database: str, settings: Mapping[str, st
             except (pg.DataError, pg.SyntaxOrAccessError) as error:
                 if isinstance(error, pg.InsufficientPrivilegeError | pg.InvalidCatalogNameError):
                     raise
-                raise InvalidRequest(f"{name}: {error.args[0]}", field=name) from error
+                raise InvalidRequest(f"{name}: {error.args[0]}", field=f"settings.{name}") from error
 
 
 def _statement(database: str, name: str, value: str) -> str:
@@ -55,6 +56,6 @@ def _statement(database: str, name: str, value: str) -> str:
     if name == CONNECTION_LIMIT:
         limit = value.strip() or "-1"
         if not limit.removeprefix("-").isdigit() or not -1 <= int(limit) <= 262143:
-            raise InvalidRequest("connection_limit must be -1 (none) or a number.", field=name)
+            raise InvalidRequest("connection_limit must be -1 (none) or a number.", field=f"settings.{name}")
         return f"{target} connection limit {int(limit)}"
     return f"{target} set {name} to {literal(value)}" if value else f"{target} reset {name}"

@@ -3,6 +3,7 @@
 import os
 
 from ...domain.errors import InvalidRequest
+from ...domain.naming import said
 
 #: Files of ours that are no databases begin with this.
 PRIVATE = ".sc-"
@@ -26,7 +27,7 @@ def parts(name: str) -> list[str]:
             or part.endswith(COMPANIONS)
         ):
             raise InvalidRequest(
-                f"{name[:200]!r} is not a name of a SQLite database.",
+                f"{said(name, 200)} is not a name of a SQLite database.",
                 hint="Use a path below the provider's directory, without `.`, `..` and empty parts.",
                 field="name",
             )

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ...domain.errors import InvalidRequest, MissingPrivilege, NameTaken, NotFound, StorageError, Unreachable
+from ...domain.naming import said
 from .names import COMPANIONS, PRIVATE, SUFFIXES, parts
 from .own import Own
 
@@ -88,11 +89,15 @@ class Place:
         try:
             found = path.lstat()
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise NotFound(f"There is no database {name!r}.", hint="Check its name.") from error
+            raise NotFound(f"There is no database {said(name, 200)}.", hint="Check its name.") from error
         if not stat.S_ISREG(found.st_mode):
-            raise InvalidRequest(f"{name!r} is not a regular file.", hint="Links and devices are refused.")
+            raise InvalidRequest(
+                f"{said(name, 200)} is not a regular file.", hint="Links and devices are refused."
+            )
         if (found.st_dev, found.st_ino) in self._own.file_marks():
-            raise InvalidRequest(f"{name!r} is a file of the console's own.", hint=NOT_YOURS, field="name")
+            raise InvalidRequest(
+                f"{said(name, 200)} is a file of the console's own.", hint=NOT_YOURS, field="name"
+            )
         return path
 
     def doomed(self, name: str) -> Path | None:
@@ -114,12 +119,12 @@ class Place:
         """Where a new database will lie, its directories made; NameTaken when something is there."""
         path = self._walked(name)
         if os.path.lexists(path):
-            raise NameTaken(f"{name!r} exists already.")
+            raise NameTaken(f"{said(name, 200)} exists already.")
         try:
             self._make_folders(path.parent)
             reap(path.parent)
         except FileExistsError as error:
-            raise NameTaken(f"A file is in the way of {name!r}.") from error
+            raise NameTaken(f"A file is in the way of {said(name, 200)}.") from error
         except OSError as error:
             raise _refused(path.parent, error) from error
         return path
@@ -144,10 +149,14 @@ class Place:
             except (FileNotFoundError, NotADirectoryError):
                 break
             if stat.S_ISLNK(found.st_mode):
-                raise InvalidRequest(f"{name!r} leads through a symbolic link.", hint="Links are refused.")
+                raise InvalidRequest(
+                    f"{said(name, 200)} leads through a symbolic link.", hint="Links are refused."
+                )
             if (found.st_dev, found.st_ino) in own:
                 raise InvalidRequest(
-                    f"{name!r} leads into a folder of the console's own.", hint=NOT_YOURS, field="name"
+                    f"{said(name, 200)} leads into a folder of the console's own.",
+                    hint=NOT_YOURS,
+                    field="name",
                 )
         return root.joinpath(*way)
 
@@ -225,7 +234,7 @@ def publish(made: Path, target: Path) -> None:
     try:
         os.link(made, target, follow_symlinks=False)
     except FileExistsError as error:
-        raise NameTaken(f"{target.name!r} exists already.") from error
+        raise NameTaken(f"{said(target.name, 200)} exists already.") from error
     made.unlink()
     folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:

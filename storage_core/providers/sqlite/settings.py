@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ...domain.errors import InvalidRequest, Locked
+from ...domain.naming import said
 from .connect import Halt, writing
 
 DEFAULTS: Mapping[str, str] = {"journal_mode": "wal"}
@@ -30,7 +31,7 @@ def checked(settings: Mapping[str, str]) -> dict[str, str]:
         if name in _WORDS:
             if (word := value.lower()) not in _WORDS[name]:
                 raise InvalidRequest(
-                    f"{name} cannot be {value[:40]!r}.",
+                    f"{name} cannot be {said(value, 40)}.",
                     field=field,
                     hint=f"Use one of {', '.join(_WORDS[name])}.",
                 )
@@ -39,13 +40,13 @@ def checked(settings: Mapping[str, str]) -> dict[str, str]:
             low, high = _NUMBERS[name]
             if not _INTEGER.fullmatch(value) or not low <= int(value) <= high:
                 raise InvalidRequest(
-                    f"{name} cannot be {value[:40]!r}.", field=field, hint="Use a 32-bit integer."
+                    f"{name} cannot be {said(value, 40)}.", field=field, hint="Use a 32-bit integer."
                 )
             out[name] = value
         else:
             known = ", ".join(sorted((*_WORDS, *_NUMBERS)))
             raise InvalidRequest(
-                f"SQLite keeps no setting {name[:40]!r}.", field=field, hint=f"Known: {known}."
+                f"SQLite keeps no setting {said(name, 40)}.", field=field, hint=f"Known: {known}."
             )
     return out
 
