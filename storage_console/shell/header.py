@@ -6,7 +6,7 @@ from typing import Any
 import reflex as rx
 from reflex_components_core.core.banner import has_connection_errors as down
 
-from storage_console.parts.native import NativeForm
+from storage_console.parts.native import NativeForm, NativeLink
 from storage_console.session import Session
 from storage_console.shell.sidebar import drawer
 from storage_console.shell.state import Shell
@@ -126,6 +126,16 @@ def _account() -> rx.Component:
                 href="/profile",
                 class_name="sc-option",
                 underline="none",
+            ),
+            rx.cond(
+                ME.can.contains("admin.views"),
+                NativeLink.create(
+                    rx.icon("table-properties", size=15, aria_hidden="true"),
+                    "Administration",
+                    href="/admin/",
+                    class_name="sc-option",
+                ),
+                rx.fragment(),
             ),
             rx.el.button(
                 rx.icon("rows-3", size=15, aria_hidden="true"),
