@@ -1,7 +1,6 @@
 """Guessing slows down: failed sign-ins are counted per account and per address, in the catalog, for all processes."""
 
 import hashlib
-from dataclasses import replace
 from datetime import timedelta
 
 from ..domain.errors import NameTaken, TooManyRequests, VersionConflict
@@ -23,8 +22,8 @@ class Backoff(Service):
     async def check(self, uow: UnitOfWork, username: str, address: str | None) -> None:
         """TooManyRequests when account or address missed too often within the window."""
         for id, limit in _whom(username, address):
-            if await self._count(uow, id) >= limit:
-                raise TooManyRequests("Too many failed sign-ins.", hint="Wait five minutes and try again.")
+            if self._counted(await uow.misses.get(id)) >= limit:
+                raise _too_many()
 
     async def miss(self, username: str, address: str | None) -> None:
         """Count a failure; TooManyRequests instead where others had used the last one meanwhile.
@@ -34,9 +33,8 @@ class Backoff(Service):
 
         async def counted() -> None:
             async with self.kernel.catalog.write() as uow:
-                await self.check(uow, username, address)
-                for id, _ in _whom(username, address):
-                    await self._one_more(uow, id)
+                for id, limit in _whom(username, address):
+                    await self._one_more(uow, id, limit)
 
         await raced(counted)
 
@@ -45,24 +43,30 @@ class Backoff(Service):
         (account, _), _ = _whom(username, None)
         await uow.misses.remove(account)
 
-    async def _count(self, uow: UnitOfWork, id: str) -> int:
-        row = await uow.misses.get(id)
-        return 0 if row is None or self._over(row) else row.count
-
-    async def _one_more(self, uow: UnitOfWork, id: str) -> None:
+    async def _one_more(self, uow: UnitOfWork, id: str, limit: int) -> None:
+        """Judged and counted by one look at the row: a second look may show what others did in between."""
         row = await uow.misses.get(id)
         if row is None:
             try:
                 await uow.misses.add(Misses(id, 1, self.kernel.now()))
             except NameTaken as error:  # another process counted its first one just now
                 raise VersionConflict("Somebody else counted at the same time.") from error
-        elif self._over(row):
-            await uow.misses.save(Misses(id, 1, self.kernel.now()))
-        else:
-            await uow.misses.save(replace(row, count=row.count + 1))
+            return
+        count = self._counted(row)
+        if count >= limit:
+            raise _too_many()
+        began_at = row.began_at if count else self.kernel.now()
+        await uow.misses.save(Misses(id, count + 1, began_at))
+
+    def _counted(self, row: Misses | None) -> int:
+        return 0 if row is None or self._over(row) else row.count
 
     def _over(self, row: Misses) -> bool:
         return self.kernel.now() - row.began_at >= WINDOW
+
+
+def _too_many() -> TooManyRequests:
+    return TooManyRequests("Too many failed sign-ins.", hint="Wait five minutes and try again.")
 
 
 def _whom(username: str, address: str | None) -> tuple[tuple[str, int], tuple[str, int]]:

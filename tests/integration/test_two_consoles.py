@@ -79,7 +79,7 @@ async def test_guesses_count_together_also_all_at_once(consoles: tuple[Console, 
     async with one.signed_in() as root, a_user(root, "bob"):
         guesses = [guess(c, "bob", f"guess {i}") for i in range(PER_ACCOUNT) for c in consoles]
         codes = await asyncio.gather(*guesses)
-        assert codes.count(401) == PER_ACCOUNT
+        assert codes.count(401) == PER_ACCOUNT, codes
         assert codes.count(429) == PER_ACCOUNT
         assert [await guess(c, "bob", ANN_PASSWORD) for c in (one, two)] == [429, 429]
         assert await guess(two, "admin", PASSWORD) == 200
