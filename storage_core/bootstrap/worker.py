@@ -1,0 +1,90 @@
+"""The worker: jobs and upkeep for as long as it is open."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+from ..backing.queue import DbosWorker, jobs_engine
+from ..domain.errors import StorageError
+from ..services.monitor import Monitor
+from ..services.reconcile import Reconciler
+from ..services.runner import JobRunner
+from ..telemetry import log
+from .core import EXPORT_SECONDS, Core
+from .sources import new_id
+
+RECONCILE_SECONDS = 60
+PROBE_SECONDS = 30
+HEADS_SECONDS = 60
+WORKER_JOBS = 2
+
+
+@asynccontextmanager
+async def open_worker(core: Core) -> AsyncIterator[JobRunner]:
+    """Execute jobs in this process until the block ends. The caller holds the worker lock."""
+    runner = JobRunner(core.kernel, lambda: core.operations, f"worker-{os.getpid()}")
+    reconciler = Reconciler(core.kernel, runner)
+    engine = jobs_engine(core.settings.jobs, 10)
+    worker = DbosWorker(engine, _executor(core.settings.home), WORKER_JOBS)
+    await worker.launch(runner.run)
+    monitor = Monitor(core.kernel)
+    tasks = [
+        # Beside the jobs, not before them: an engine that does not answer keeps nobody waiting.
+        asyncio.create_task(_every(RECONCILE_SECONDS, reconciler.settle, at_once=True), name="reconciler"),
+        asyncio.create_task(_every(PROBE_SECONDS, monitor.probe_all), name="monitor"),
+        asyncio.create_task(
+            _every(HEADS_SECONDS, core.heads.export, at_once=True, set_to=core.heads.interval), name="heads"
+        ),
+    ]
+    try:
+        yield runner
+    finally:
+        for task in tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+        await worker.close()
+        await asyncio.to_thread(engine.dispose)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(core.heads.export(), EXPORT_SECONDS)
+
+
+async def _every(
+    seconds: float,
+    work: Callable[[], Awaitable[None]],
+    *,
+    at_once: bool = False,
+    set_to: Callable[[], Awaitable[float]] | None = None,
+) -> None:
+    """Repeat some upkeep; a round that fails is logged and does not end the next ones.
+
+    `set_to` answers the pause people have set; `seconds` stands for it where it cannot be read.
+    """
+    if not at_once:
+        await asyncio.sleep(seconds)
+    while True:
+        try:
+            await work()
+            seconds = seconds if set_to is None else await set_to()
+        except StorageError as error:
+            log.warning("upkeep: %s", error.detail)
+        except Exception:  # noqa: BLE001 - it is logged, with its trace, and the next round comes
+            log.exception("upkeep")
+        await asyncio.sleep(seconds)
+
+
+def _executor(home: Path) -> str:
+    """This home's name as an executor: stable, so that its jobs resume, and its own, so that nobody else's do."""
+    path = home / "worker.id"
+    known = path.read_text("ascii").strip() if path.exists() else ""
+    if not known:
+        known = new_id()
+        fresh = path.with_suffix(".new")
+        with fresh.open("w") as file:
+            file.write(known)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+    return known
