@@ -9,6 +9,8 @@ import pytest
 from playwright.async_api import BrowserContext, Page, expect
 
 from e2e.console import PASSWORD, Console, _free_port, running
+from e2e.people import age_sign_ins
+from e2e.test_settings import confirm
 from tests.integration.issuers import CLIENT, SCOPES, SECRET, Certified, install_provider, signing_key
 
 pytestmark = pytest.mark.timeout(300)
@@ -27,7 +29,7 @@ async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House
     await asyncio.to_thread(install_provider)
     port = _free_port()
     url = f"http://127.0.0.1:{port}"
-    people = {"ann": {"groups": ["admins"]}, "bob": {"groups": []}}
+    people = {"ann": {"groups": ["admins"]}, "bob": {"groups": []}, "zoe": {"groups": ["chiefs"]}}
     provider = Certified(_free_port(), f"{url}/api/auth/oidc/callback", people)
     settings = {
         "STORAGE_PORT": str(port),
@@ -37,7 +39,7 @@ async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House
         "STORAGE_OIDC_CLIENT_SECRET": SECRET,
         "STORAGE_OIDC_SCOPES": SCOPES,
         "STORAGE_OIDC_NAME": "the house",
-        "STORAGE_OIDC_ROLES": '{"admins": "Admin"}',
+        "STORAGE_OIDC_ROLES": '{"admins": "Admin", "chiefs": "SuperAdmin"}',
     }
     async with (
         provider.running(signing_key("one")),
@@ -46,13 +48,14 @@ async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House
         yield House(console, provider)
 
 
-async def through_the_provider(page: Page, house: House, login: str) -> None:
-    """Its sign-in form, then its consent form."""
+async def through_the_provider(page: Page, house: House, login: str, *, known: bool = False) -> None:
+    """Its sign-in form, and at the first time its consent form."""
     await expect(page).to_have_url(re.compile(re.escape(house.provider.issuer)))
     await page.get_by_placeholder("Enter any login").fill(login)
     await page.get_by_placeholder("and password").fill("any")
     await page.get_by_role("button", name="Sign-in").click()
-    await page.get_by_role("button", name="Continue").click()
+    if not known:
+        await page.get_by_role("button", name="Continue").click()
 
 
 async def test_ann_signs_in_at_her_provider_and_goes_on_to_the_page_she_wanted(
@@ -89,3 +92,27 @@ async def test_without_a_provider_the_page_offers_none(
         await page.goto(f"{console.url}/login")
         await expect(page.get_by_role("button", name="Sign in")).to_be_visible()
         await expect(page.get_by_role("link", name=re.compile("Sign in with"))).to_have_count(0)
+
+
+async def test_what_wants_a_fresh_sign_in_sends_people_to_their_provider_and_goes_on(
+    house: House, context: BrowserContext
+) -> None:
+    page = await context.new_page()
+    await page.goto(f"{house.console.url}/login?next=%2Fsettings")
+    await page.get_by_role("link", name="Sign in with the house").click()
+    await through_the_provider(page, house, "zoe")
+    await page.get_by_role("button", name="Change Rate address").click()
+    dialog = page.get_by_role("alertdialog")
+    await dialog.get_by_label("New value").fill("17000")
+    await expect(dialog.get_by_text("18000 becomes 17000")).to_be_visible()
+    age_sign_ins(house.console)
+    await confirm(page, "rate_address", "less is enough", "Save")
+    async with context.expect_page() as opening:
+        await dialog.get_by_role("link", name="Confirm in a new tab").click()
+    there = await opening.value
+    await through_the_provider(there, house, "zoe", known=True)
+    await expect(there).to_have_url(f"{house.console.url}/settings")
+    await dialog.get_by_role("button", name="Go on").click()
+    await expect(dialog).to_be_hidden()
+    row = page.get_by_role("listitem").filter(has_text="rate_address")
+    await expect(row).to_contain_text("17000")
