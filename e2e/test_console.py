@@ -180,15 +180,6 @@ async def test_signing_out_ends_every_tab(stranger: Page, furnished: Furnished) 
     await expect(stranger.get_by_role("heading", level=1, name=SIGN_IN)).to_be_visible()
 
 
-async def test_a_used_setup_link_creates_nobody(stranger: Page, furnished: Furnished) -> None:
-    await stranger.goto("/setup?token=Zx0Zx0Zx0Zx0Zx0Zx0Zx0Zx0")
-    await stranger.get_by_label("User name").fill("mallory")
-    for label in ("Password", "Repeat password"):
-        await stranger.get_by_label(label, exact=True).fill("a password of her own")
-    await stranger.get_by_role("button", name="Create administrator").click()
-    await expect(stranger.get_by_text("This link was used already or is too old.")).to_be_visible()
-
-
 # -- keys
 
 

@@ -16,6 +16,7 @@ from storage_console.databases import page as databases_page
 from storage_console.jobs import one_page as job_page
 from storage_console.jobs import page as jobs_page
 from storage_console.login import page as login_page
+from storage_console.missing import page as missing_page
 from storage_console.overview import page as overview_page
 from storage_console.parts.export import exports
 from storage_console.profile import page as profile_page
@@ -35,6 +36,7 @@ from storage_console.tenants import page as tenants_page
 PAGES = (
     overview_page,
     login_page,
+    missing_page,
     setup_page,
     providers_page,
     tenants_page,

@@ -5,7 +5,7 @@ import reflex as rx
 from storage_console.parts.client import same
 from storage_console.parts.feedback import button, note
 from storage_console.parts.form import field
-from storage_console.parts.native import NativeForm
+from storage_console.parts.native import NativeForm, NativeLink
 from storage_console.setup.state import Setup
 from storage_console.shell.door import door
 
@@ -18,16 +18,35 @@ def setup() -> rx.Component:
         "warn",
         "link",
     )
-    return door(
-        "Create the administrator",
-        "This account may do everything. You can add others later.",
-        rx.cond(
-            Setup.message != "",
-            rx.el.div(note(Setup.message, "bad", "circle-x"), class_name="sc-gap"),
-            rx.fragment(),
+    return rx.cond(
+        Setup.over,
+        _over(),
+        door(
+            "Create the administrator",
+            "This account may do everything. You can add others later.",
+            rx.cond(
+                Setup.message != "",
+                rx.el.div(note(Setup.message, "bad", "circle-x"), class_name="sc-gap"),
+                rx.fragment(),
+            ),
+            rx.cond(Setup.loaded & (Setup.token == ""), missing, _form()),
+            foot="No e-mail, no telemetry, no network.",
         ),
-        rx.cond(Setup.loaded & (Setup.token == ""), missing, _form()),
-        foot="No e-mail, no telemetry, no network.",
+    )
+
+
+def _over() -> rx.Component:
+    return door(
+        "This setup link is over",
+        "It was used already or is too old.",
+        rx.el.div(
+            rx.el.p("If the administrator was made, sign in."),
+            rx.el.p(
+                "If nobody was, start the console again: it prints a new link, which works for 15 minutes."
+            ),
+            NativeLink.create("Go to the sign-in", href="/login", class_name="sc-btn sc-btn-primary"),
+            class_name="sc-form",
+        ),
     )
 
 

@@ -300,6 +300,15 @@ class SignIn(Service):
             await uow.credentials.add(Credential(digest(token), CredentialKind.SETUP, claim.id, now))
         return token
 
+    async def setup_open(self, token: str) -> bool:
+        """Whether a setup link can still be used."""
+        try:
+            async with self.kernel.catalog.read() as uow:
+                await self._open_claim(uow, token)
+        except Gone:
+            return False
+        return True
+
     async def claim_setup(
         self, token: str, username: str, password: str, address: str | None, correlation: str
     ) -> User:

@@ -272,6 +272,8 @@ async def test_the_setup_link_works_once(doors: Doors) -> None:
     old = await doors.core.auth.setup_token()
     token = await doors.core.auth.setup_token()
     claim = {**ANN, "token": token}
+    assert token is not None and await doors.core.auth.setup_open(token)
+    assert not await doors.core.auth.setup_open("guess")
     async with browser(doors) as http:
         for given, status in (
             ({**claim, "token": "guess"}, 410),
@@ -288,11 +290,13 @@ async def test_the_setup_link_works_once(doors: Doors) -> None:
         again = await http.post("/api/auth/setup", json=claim)
         assert (again.status_code, again.json()["code"]) == (410, "gone")
     assert await doors.core.auth.setup_token() is None
+    assert not await doors.core.auth.setup_open(token)
 
 
 async def test_an_old_setup_link_is_gone(doors: Doors) -> None:
     token = await doors.core.auth.setup_token()
     doors.clock.ahead = SETUP_LINK_LIFE + timedelta(seconds=1)
+    assert token is not None and not await doors.core.auth.setup_open(token)
     async with browser(doors) as http:
         answer = await http.post("/api/auth/setup", data={**ANN, "token": token}, headers=SAME)
         assert answer.status_code == 303

@@ -15,8 +15,8 @@ from storage_console.session import MARK, PUBLIC, Permission, redacted
 from storage_console.shell.navigation import MENU, MORE
 
 CONSOLE = Path(app_module.__file__).parent
-#: Outside the menu: they are for people who are not signed in yet.
-DOORS = {"/login", "/setup"}
+#: Outside the menu: for people who are not signed in yet, and for addresses that lead nowhere.
+DOORS = {"/login", "/setup", "404"}
 #: What a stranger may call: only what draws those two pages.
 STRANGERS = {"login.load", "setup.load"}
 
