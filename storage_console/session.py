@@ -38,7 +38,7 @@ from storage_core.domain.tenant import Tenant
 from storage_core.services.tenants import ListTenants
 
 __all__ = [
-    "NO_PROBLEM", "AuthMiddleware", "Context", "Permission", "Problem", "Session", "StorageError", "allowed_roles", "asking",
+    "NO_PROBLEM", "WITHDRAWN", "AuthMiddleware", "Context", "Permission", "Problem", "Session", "StorageError", "allowed_roles", "asking",
     "attempt",
     "changed",
     "context_of", "goto", "is_open", "on_error", "problem_of", "public", "redact_logs", "redacted", "requires", "signed_in", "switchable_tenants", "toast",
@@ -98,6 +98,9 @@ class Problem:
 
 
 NO_PROBLEM = Problem()
+
+#: Refusals after which nothing that was read before may stay on the page; other failures leave it, and say so.
+WITHDRAWN = frozenset({"tenant_suspended", "forbidden"})
 
 
 def problem_of(error: Exception, correlation_id: str = "") -> Problem:

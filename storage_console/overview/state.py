@@ -10,6 +10,7 @@ from storage_console.core import changed, core, is_open
 from storage_console.overview import rows
 from storage_console.session import (
     NO_PROBLEM,
+    WITHDRAWN,
     Context,
     Permission,
     Problem,
@@ -110,7 +111,7 @@ class Overview(rx.State):
 
     async def _reload(self) -> None:
         _, self.problem = await attempt(self._read())
-        if self.problem.code and self.phase == "loading":
+        if self.problem.code and (self.phase == "loading" or self.problem.code in WITHDRAWN):
             self.phase = "error"
 
     @rx.event

@@ -51,6 +51,7 @@ from storage_console.parts.saved import SavedState
 from storage_console.session import (
     NO_PROBLEM,
     Context,
+    WITHDRAWN,
     Permission,
     Problem,
     Session,
@@ -178,6 +179,10 @@ class ListState(SavedState, BulkState, rx.State, mixin=True):
         if answer is None:
             self.phase = "ready" if self.rows else "error"
             return
+            if self.problem.code in WITHDRAWN:
+                self.rows.clear()
+                self.total = 0
+                self._forget()
         self.total, rows = answer
         if rows != self.rows:
             self.rows = rows

@@ -19,6 +19,7 @@ from storage_console.parts.feedback import problem, skeleton
 from storage_console.session import (
     NO_PROBLEM,
     Permission,
+    WITHDRAWN,
     Problem,
     attempt,
     changed,
@@ -48,7 +49,7 @@ class LiveState(rx.State, mixin=True):
         _, self.problem = await attempt(self._read())
         if not self.problem.code:
             self.phase = "ready"
-        elif self.phase != "ready" or self.problem.code == "not_found":
+        elif self.phase != "ready" or self.problem.code in {"not_found", *WITHDRAWN}:
             self.phase = "error"
 
     @rx.event
