@@ -237,9 +237,22 @@ class AuthMiddleware(rx.Middleware):
         root = state._get_root_state()
         ctx = await signed_in(root, acting=True)
         await _bind(root, ctx)
+        if event.name.endswith(".hydrate_and_load") and event.payload.get("hashes"):
+            _begin(root)
         if ctx is not None and ctx.session_id is not None:
             held_sockets[root.router.session.session_id] = Held(cookie_of(root), ctx.session_id, ctx.actor.id)
         return _gate(event, ctx)
+
+
+def _begin(state: BaseState) -> None:
+    """A page that was loaded anew begins with nothing open; one whose connection came back goes on where it was.
+
+    Only the first message of a page carries `hashes`.
+    """
+    if callable(close := getattr(state, "_closed", None)):
+        close()
+    for inner in state.substates.values():
+        _begin(inner)
 
 
 async def _bind(root: BaseState, ctx: Context | None) -> None:

@@ -23,13 +23,14 @@ from typing import Any
 
 import reflex as rx
 
+from storage_console.parts.closing import Closing
 from storage_console.parts.feedback import button
 from storage_console.parts.form import typed
 from storage_console.parts.refused import APPROVAL_REQUIRED, SIGN_IN_AGAIN, refused
 from storage_console.session import NO_PROBLEM, Permission, Problem, attempt, requires
 
 
-class ConfirmState(rx.State, mixin=True):
+class ConfirmState(Closing, mixin=True):
     """The question being asked, if any."""
 
     confirm_open: bool = False
@@ -51,6 +52,7 @@ class ConfirmState(rx.State, mixin=True):
     def _closed(self) -> None:
         """A question does not outlive the visit it was asked in."""
         self.confirm_open, self._confirm_verb, self._confirm_ids = False, "", ()
+        super()._closed()
 
     def _ask(
         self,

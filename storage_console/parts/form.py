@@ -21,6 +21,7 @@ from typing import Any
 
 import reflex as rx
 
+from storage_console.parts.closing import Closing
 from storage_console.parts.feedback import button
 from storage_console.parts.refused import refused
 from storage_console.session import NO_PROBLEM, Permission, Problem, attempt, requires
@@ -39,7 +40,7 @@ class Option:
     label: str
 
 
-class FormState(rx.State, mixin=True):
+class FormState(Closing, mixin=True):
     """The state behind one form of a page: open, busy, errors by field."""
 
     form_open: bool = False
@@ -54,6 +55,10 @@ class FormState(rx.State, mixin=True):
         self.form_open, self.form_busy = shown, False
         self.form_errors.clear()
         self.form_problem = NO_PROBLEM
+
+    def _closed(self) -> None:
+        self._form_reset(shown=False)
+        super()._closed()
 
     @rx.event
     @requires(Permission.SIGNED_IN)
@@ -197,4 +202,5 @@ def dialog_form(state: Any, title: str, verb: str, *fields: rx.Component, about:
         ),
         open=state.form_open,
         on_open_change=state.form_toggle,
+        on_unmount=state.form_toggle(False),
     )

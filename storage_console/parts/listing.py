@@ -46,12 +46,13 @@ import reflex as rx
 
 from storage_console.parts import words
 from storage_console.parts.bulk import BulkState
+from storage_console.parts.closing import Closing
 from storage_console.parts.filters import Facet, Filter, cleaned, facet
 from storage_console.parts.saved import SavedState
 from storage_console.session import (
     NO_PROBLEM,
-    Context,
     WITHDRAWN,
+    Context,
     Permission,
     Problem,
     Session,
@@ -78,7 +79,7 @@ def _number(text: str, low: int, high: int, otherwise: int) -> int:
     )
 
 
-class ListState(SavedState, BulkState, rx.State, mixin=True):
+class ListState(SavedState, BulkState, Closing, mixin=True):
     """See the module's description."""
 
     _noun: ClassVar[str] = "row"
@@ -129,7 +130,8 @@ class ListState(SavedState, BulkState, rx.State, mixin=True):
         return None
 
     def _closed(self) -> None:
-        """Closes what stood open when the page was left."""
+        self.help_open = self.bulk_open = self.saved_open = False
+        super()._closed()
 
     # -- what a page's handlers may call
 
@@ -177,12 +179,12 @@ class ListState(SavedState, BulkState, rx.State, mixin=True):
         """Read the page of rows again; a failure keeps the old rows and says so."""
         answer, self.problem = await attempt(self._read())
         if answer is None:
-            self.phase = "ready" if self.rows else "error"
-            return
             if self.problem.code in WITHDRAWN:
                 self.rows.clear()
                 self.total = 0
                 self._forget()
+            self.phase = "ready" if self.rows else "error"
+            return
         self.total, rows = answer
         if rows != self.rows:
             self.rows = rows

@@ -15,11 +15,12 @@ from typing import Any
 
 import reflex as rx
 
+from storage_console.parts.closing import Closing
 from storage_console.parts.feedback import problem, skeleton
 from storage_console.session import (
     NO_PROBLEM,
-    Permission,
     WITHDRAWN,
+    Permission,
     Problem,
     attempt,
     changed,
@@ -30,7 +31,7 @@ from storage_console.session import (
 )
 
 
-class LiveState(rx.State, mixin=True):
+class LiveState(Closing, mixin=True):
     """See the module's description."""
 
     phase: str = "loading"  # loading, ready, error
@@ -41,9 +42,6 @@ class LiveState(rx.State, mixin=True):
 
     def _clear(self) -> None:
         """Forgets what another address showed."""
-
-    def _closed(self) -> None:
-        """Closes what stood open when the page was left."""
 
     async def _reload(self) -> None:
         _, self.problem = await attempt(self._read())

@@ -116,7 +116,8 @@ class Profile(ConfirmState, LiveState, rx.State):
         self.tokens = [token_line(row, names) for row in (await core().tokens.list(ctx, mine)).items]
 
     def _closed(self) -> None:
-        self.confirm_open = self.token_form = False
+        self.token_form = False
+        super()._closed()
 
     async def _open_sessions(self, ctx: Context) -> list[SignIn]:
         mine = ListSessions(limit=SHOWN, sort="-seen_at", user_id=ctx.actor.id)

@@ -192,6 +192,10 @@ class Providers(ConfirmState, ListState, rx.State):
                 self.check_steps = [step_row(step) for step in found or ()]
             await self._reload()
 
+    def _closed(self) -> None:
+        self.check_open, self._check_id = False, ""
+        super()._closed()
+
     @rx.event
     @requires(Permission.SIGNED_IN)
     def check_again(self):

@@ -129,7 +129,8 @@ class Secrets(ConfirmState, ListState, rx.State):
         )
 
     def _closed(self) -> None:
-        self.confirm_open = self.recovery_open = self.replace_open = False
+        self.recovery_open = self.replace_open = False
+        super()._closed()
 
     @rx.event
     @requires(Permission.SECRET_MANAGE)

@@ -116,7 +116,8 @@ class Users(ConfirmState, ListState, rx.State):
         return Roles.show(id)
 
     def _closed(self) -> None:
-        self.confirm_open = self.new_open = False
+        self.new_open = False
+        super()._closed()
 
     @rx.event
     @requires(Permission.USER_MANAGE)

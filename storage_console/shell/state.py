@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import reflex as rx
 
+from storage_console.parts.closing import Closing
 from storage_console.personal import keep_look
 from storage_console.session import Permission, Session, asking, requires, switchable_tenants, toast
 from storage_console.shell.navigation import COMMANDS, matching
@@ -20,7 +21,7 @@ class Switchable:
     title: str
 
 
-class Shell(rx.State):
+class Shell(Closing, rx.State):
     """What the frame around the pages remembers."""
 
     palette: bool = False
@@ -29,6 +30,10 @@ class Shell(rx.State):
     at: int = 0
     drawer: bool = False
     tenants: list[Switchable] = []
+
+    def _closed(self) -> None:
+        self.palette = self.drawer = False
+        super()._closed()
 
     @rx.event
     @requires(Permission.SIGNED_IN)

@@ -148,6 +148,10 @@ class Tenants(ConfirmState, ListState, rx.State):
             ", ".join(used.unmeasured),
         )
 
+    def _closed(self) -> None:
+        self.look_open = False
+        super()._closed()
+
     @rx.event
     @requires(Permission.SIGNED_IN)
     def look_toggle(self, shown: bool):
