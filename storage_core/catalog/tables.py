@@ -251,6 +251,8 @@ class TokenRow(Versioned, table=True):
     expires_at: datetime | None = _time()
     used_at: datetime | None = _time()
     revoked_at: datetime | None = _time()
+    made_by: str | None = Field(default=None, max_length=80)
+    made_with: str | None = Field(default=None, max_length=64, index=True)
 
 
 class CredentialRow(Versioned, table=True):
@@ -334,6 +336,7 @@ class ApprovalRow(Versioned, table=True):
     provider_id: str | None = Field(default=None, max_length=64)
     reason: str | None = _text()
     permissions: str = _text(nullable=False)
+    maker_id: str | None = Field(default=None, max_length=80)
     status: str = Field(max_length=16, index=True)
     ripe_at: datetime | None = _time()
     decided_by: str | None = Field(default=None, max_length=80)

@@ -23,6 +23,7 @@ class ApprovalStatus(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Approval:
     """One call that needs a second person. `digest` binds it to operation, arguments and the target's version;
+    `maker_id` is who made the token the requester came with, where that was somebody else.
     `permissions` are what the operation needs, so what whoever decides must hold on the target.
 
     `ripe_at` is set where nobody else can approve: from then on until `expires_at` the requester may go on alone.
@@ -42,6 +43,7 @@ class Approval:
     provider_id: str | None = None
     reason: str | None = None
     permissions: tuple[str, ...] = ()
+    maker_id: str | None = None
     status: ApprovalStatus = ApprovalStatus.PENDING
     ripe_at: datetime | None = None
     decided_by: str | None = None

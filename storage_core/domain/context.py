@@ -41,6 +41,8 @@ class Context:
     `expires_at` is when the authority itself ends (a token's expiry): nothing made with it may outlive it.
     `session_id` is the browser session it came with, and `signed_in_at` when its person last proved who they are;
     none for tokens, programs and the system.
+    `token_id` is the API token it came with, `narrowed` whether that carries less than its owner's rights, `maker_id`
+    who made that token, where that was somebody else.
     `reason` is set where the system acts on its own.
     """
 
@@ -55,6 +57,9 @@ class Context:
     expires_at: datetime | None = None
     session_id: str | None = None
     signed_in_at: datetime | None = None
+    token_id: str | None = None
+    narrowed: bool = False
+    maker_id: str | None = None
 
     def through(self, door: Door) -> "Context":
         return replace(self, door=door)

@@ -93,7 +93,8 @@ def freshly_signed_in(signed_in_at: datetime | None, now: datetime) -> bool:
 class ApiToken:
     """A program's key; `prefix` is its first characters, to recognise it by.
 
-    It acts with its owner's current rights, narrowed to `role` at most and to `tenant_id` if set.
+    It acts with its owner's current rights, narrowed to `role` at most and to `tenant_id` if set. `made_by` is the
+    actor who made it, `made_with` the token they made it with: it ends with that one.
     """
 
     id: str
@@ -106,6 +107,13 @@ class ApiToken:
     expires_at: datetime | None = None
     used_at: datetime | None = None
     revoked_at: datetime | None = None
+    made_by: str | None = None
+    made_with: str | None = None
+
+    @property
+    def narrowed(self) -> bool:
+        """Whether it carries less than its owner's rights."""
+        return self.role is not None or self.tenant_id is not None
 
 
 def token_alive(token: ApiToken, now: datetime) -> bool:

@@ -49,7 +49,8 @@ class Rule(IntEnum):
     OWN = 1
     SECOND = 2
     CONFIRM = 3
-    ALLOW = 4
+    WATCHED = 4
+    ALLOW = 5
 
 
 class Permission(StrEnum):
@@ -87,6 +88,7 @@ class Permission(StrEnum):
     TOKEN_OWN = "token.own"  # noqa: S105 - a permission's name
     USER_MANAGE = "user.manage"
     GRANT_SUPER_ADMIN = "grant.super_admin"
+    USER_EMPOWER = "user.empower"
     SECRET_MANAGE = "secret.manage"  # noqa: S105 - a permission's name
     MASTER_KEY = "master_key"
     AUDIT_READ = "audit.read"
@@ -95,19 +97,28 @@ class Permission(StrEnum):
     SERVER_MANAGE = "server.manage"
     APPROVAL_DECIDE = "approval.decide"
     SETTINGS_READ = "settings.read"
+    SAFETY_WRITE = "safety.write"
     NOTIFICATION_MANAGE = "notification.manage"
     EMBED_MANAGE = "embed.manage"
     HEALTH_RULE = "health.rule"
 
 
-_CELL = {"Y": Rule.ALLOW, "C": Rule.CONFIRM, "2": Rule.SECOND, "o": Rule.OWN, "-": Rule.DENY}
+_CELL = {
+    "Y": Rule.ALLOW,
+    "C": Rule.CONFIRM,
+    "2": Rule.SECOND,
+    "w": Rule.WATCHED,
+    "o": Rule.OWN,
+    "-": Rule.DENY,
+}
 
 
 def _row(cells: str) -> dict[Role, Rule]:
     return dict(zip(Role, (_CELL[c] for c in cells.split()), strict=True))
 
 
-# Columns: SuperAdmin Admin Operator Viewer. "2" is C, and a second person while the two-person rule is on.
+# Columns: SuperAdmin Admin Operator Viewer. "2" is C, and a second person while the two-person rule is on;
+# "w" needs that second person as well, and nothing typed: it makes people who could be the second one.
 MATRIX: dict[Permission, dict[Role, Rule]] = {
     Permission.SIGNED_IN: _row("Y Y Y Y"),
     Permission.INVENTORY_READ: _row("Y Y Y Y"),
@@ -143,6 +154,7 @@ MATRIX: dict[Permission, dict[Role, Rule]] = {
     Permission.TOKEN_OWN: _row("Y Y Y o"),
     Permission.USER_MANAGE: _row("Y Y - -"),
     Permission.GRANT_SUPER_ADMIN: _row("2 - - -"),
+    Permission.USER_EMPOWER: _row("w w - -"),
     Permission.SECRET_MANAGE: _row("Y Y - -"),
     Permission.MASTER_KEY: _row("2 - - -"),
     Permission.AUDIT_READ: _row("Y Y o -"),
@@ -151,6 +163,7 @@ MATRIX: dict[Permission, dict[Role, Rule]] = {
     Permission.SERVER_MANAGE: _row("Y - - -"),
     Permission.APPROVAL_DECIDE: _row("Y Y - -"),
     Permission.SETTINGS_READ: _row("Y - - -"),
+    Permission.SAFETY_WRITE: _row("2 - - -"),
     Permission.NOTIFICATION_MANAGE: _row("Y Y - -"),
     Permission.EMBED_MANAGE: _row("Y Y - -"),
     Permission.HEALTH_RULE: _row("Y Y - -"),
@@ -192,6 +205,7 @@ class Verdict(StrEnum):
     ALLOWED = "allowed"
     CONFIRM = "confirm"
     SECOND = "second"
+    WATCHED = "watched"
     FORBIDDEN = "forbidden"
     INVISIBLE = "invisible"
 
@@ -209,6 +223,8 @@ def decide(permission: Permission, target: Target, grants: tuple[Grant, ...], ac
             return Verdict.CONFIRM
         case Rule.SECOND:
             return Verdict.SECOND
+        case Rule.WATCHED:
+            return Verdict.WATCHED
         case Rule.OWN:
             return Verdict.ALLOWED if target.owner_id == actor_id else Verdict.FORBIDDEN
         case Rule.DENY:

@@ -51,16 +51,18 @@ class Approvals(Service):
             page = await uow.approvals.find(request.query(self.reach(ctx, Permission.APPROVAL_DECIDE)))
         return replace(page, items=tuple(replace(a, status=standing(a, now)) for a in page.items))
 
-    @operation("approvals.approve", needs=Permission.APPROVAL_DECIDE, on=_approval)
+    @operation("approvals.approve", needs=Permission.APPROVAL_DECIDE, on=_approval, fresh=True)
     async def approve(self, ctx: Context, request: Approve) -> Approval:
         now = self.kernel.now()
         async with self.kernel.catalog.write() as uow:
             row = await self._open(uow, request.id)
-            if ctx.actor.kind not in (ActorKind.USER, ActorKind.TOKEN):
+            if ctx.actor.kind is not ActorKind.USER:
+                # Whoever makes a token for somebody else could be both persons.
                 raise Forbidden(
-                    "Only a signed-in person can be the second one.", hint="Sign in to the console."
+                    "Only a person who is signed in can be the second one.",
+                    hint="Sign in to the console; tokens and the command line cannot approve.",
                 )
-            if ctx.actor.id == row.requester_id:
+            if ctx.actor.id in (row.requester_id, row.maker_id):
                 raise Forbidden("Nobody approves their own request.", hint="Ask another administrator.")
             self._check_able(ctx, row)
             row = replace(

@@ -71,6 +71,11 @@ async def _option(uow: UnitOfWork, _ctx: Context, request: UpdateSetting) -> Tar
     )
 
 
+def _safety(request: UpdateSetting) -> Permission | None:
+    """The rule that asks for a second person is not switched off by one."""
+    return Permission.SAFETY_WRITE if request.key == "two_person_rule" else None
+
+
 class Configuration(Service):
     """The settings' operations. `started` is what the console was started with."""
 
@@ -88,7 +93,7 @@ class Configuration(Service):
         found = tuple(r for r in rows if word in r.id.lower() or word in r.text.lower())
         return Page(found, None, len(found))
 
-    @operation("settings.update", needs=Permission.SETTINGS_WRITE, on=_option)
+    @operation("settings.update", needs=Permission.SETTINGS_WRITE, on=_option, also=_safety)
     async def update(self, ctx: Context, request: UpdateSetting) -> Setting:
         value = written(read(request.key, request.value)) if request.value is not None else None
         now = self.kernel.now()

@@ -21,6 +21,7 @@ from .scopes import (
     not_above,
     read_scope,
     scope_of,
+    target_scope,
 )
 from .targets import a_list
 
@@ -62,13 +63,15 @@ class RevokeGrant(ById):
     """Take a role in a scope away; it counts from the next call on."""
 
 
-def super_admin(request: HasRole) -> Permission | None:
-    """Making a SuperAdmin is a right of its own."""
-    return Permission.GRANT_SUPER_ADMIN if request.role is Role.SUPER_ADMIN else None
+def empowering(request: HasRole) -> Permission | None:
+    """Making a SuperAdmin is a right of its own; making anybody who could be a second person is watched."""
+    if request.role is Role.SUPER_ADMIN:
+        return Permission.GRANT_SUPER_ADMIN
+    return Permission.USER_EMPOWER if request.role is Role.ADMIN else None
 
 
-async def _new_grant(uow: UnitOfWork, _ctx: Context, request: CreateGrant) -> Target:
-    scope = await read_scope(uow, request.scope)
+async def _new_grant(uow: UnitOfWork, ctx: Context, request: CreateGrant) -> Target:
+    scope = await target_scope(uow, ctx, request.scope)
     user = await found(uow.users.get(request.user_id), "user", request.user_id)
     return in_scope(scope, "user", user.id, user.username, user.updated_at.isoformat())
 
@@ -81,7 +84,7 @@ async def _grant(uow: UnitOfWork, _ctx: Context, request: RevokeGrant) -> Target
 class Grants(Service):
     """The grants' operations."""
 
-    @operation("grants.create", needs=Permission.USER_MANAGE, on=_new_grant, also=super_admin)
+    @operation("grants.create", needs=Permission.USER_MANAGE, on=_new_grant, also=empowering, fresh=True)
     async def create(self, ctx: Context, request: CreateGrant) -> UserGrant:
         _not_oneself(ctx, request.user_id)
         now = self.kernel.now()

@@ -73,7 +73,8 @@ Also = Callable[[Any], Permission | None]
 class Operation:
     """One thing people can do. `answer` is what it returns in the end; doors are derived from these fields.
 
-    `also` names a further permission that some of its requests need. `sensitive` reads show people's data or
+    `also` names a further permission that some of its requests need; `fresh` ones ask people for a recent sign-in
+    even where nothing must be typed. `sensitive` reads show people's data or
     secrets' metadata and are audited. `while_suspended` may touch a suspended tenant. A `stream` answers a file in pieces.
     `work` runs a durable operation in the worker, `settle` tidies its rows when it fails.
     """
@@ -91,6 +92,7 @@ class Operation:
     work: Callable[..., Awaitable[Any]] | None = None
     settle: Settle | None = None
     also: Also | None = None
+    fresh: bool = False
 
     def permissions(self, request: Request) -> tuple[Permission, ...]:
         """Everything this request needs."""
@@ -115,6 +117,7 @@ def operation(
     sensitive: bool = False,
     while_suspended: bool = False,
     also: Also | None = None,
+    fresh: bool = False,
     stream: bool = False,
 ) -> Callable[[Callable[[S, Context, R], Awaitable[A]]], Callable[[S, Context, R], Awaitable[A]]]:
     """Mark a service's method as an operation that answers at once."""
@@ -133,6 +136,7 @@ def operation(
             while_suspended,
             stream,
             also=also,
+            fresh=fresh,
         )
 
         @functools.wraps(method)
@@ -296,7 +300,8 @@ async def _authorised(
             verdict = authorise(op, ctx, target, request, kernel.now())
             if target.tenant_id not in (None, LIST) and not op.while_suspended:
                 await active_tenant(uow, cast("str", target.tenant_id))
-            second = verdict is Verdict.SECOND and (await options_in(uow)).two_person_rule
+            watched = verdict in (Verdict.SECOND, Verdict.WATCHED)
+            second = watched and (await options_in(uow)).two_person_rule
         if second:
             seconded_by = await second_person(kernel, op.name, op.permissions(request), ctx, target, request)
     except Unavailable:
@@ -313,6 +318,8 @@ def authorise(op: Operation, ctx: Context, target: Target, request: Request, now
     Raises what is refused; answers the strictest verdict among what the request needs.
     """
     permissions = op.permissions(request)
+    if op.fresh:
+        check_fresh(ctx, now)
     if target.tenant_id == LIST:
         # Lists and own things: any grant that holds the permission will do, the service narrows the rows.
         for permission in permissions:
@@ -332,7 +339,7 @@ def authorise(op: Operation, ctx: Context, target: Target, request: Request, now
     if Verdict.CONFIRM in verdicts or Verdict.SECOND in verdicts:
         _check_confirmed(op, target, request)
         check_fresh(ctx, now)
-    return Verdict.SECOND if Verdict.SECOND in verdicts else verdicts[-1]
+    return next((v for v in (Verdict.SECOND, Verdict.WATCHED) if v in verdicts), verdicts[-1])
 
 
 def check_fresh(ctx: Context, now: datetime) -> None:

@@ -8,6 +8,9 @@ from ..domain.permission import MATRIX, Permission, Role, Rule, Scope, ScopeKind
 from ..ports.catalog import UnitOfWork
 from .kernel import every, found
 
+#: The id of no tenant.
+UNKNOWN = "unknown"
+
 
 async def read_scope(uow: UnitOfWork, text: str, field: str = "scope") -> Scope:
     """``global``, ``tenant:acme`` or ``provider:main`` (name or id) as a scope."""
@@ -23,6 +26,16 @@ async def read_scope(uow: UnitOfWork, text: str, field: str = "scope") -> Scope:
         if provider is not None:
             return Scope(ScopeKind.PROVIDER, provider.id)
     raise unknown_scope(text, field)
+
+
+async def target_scope(uow: UnitOfWork, ctx: Context, text: str) -> Scope:
+    """The scope a request is about; to whoever does not manage everything an unknown one reads like a foreign one."""
+    try:
+        return await read_scope(uow, text)
+    except InvalidRequest:
+        if manages_all(ctx):
+            raise
+        return Scope(ScopeKind.TENANT, UNKNOWN)
 
 
 def unknown_scope(text: str, field: str) -> InvalidRequest:

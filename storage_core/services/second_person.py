@@ -2,8 +2,11 @@
 
 import hashlib
 import logging
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
+
+from pydantic import SecretStr
 
 from ..domain.approval import ALONE_DELAY, APPROVAL_LIFE, Approval, ApprovalStatus, standing
 from ..domain.context import Context
@@ -33,14 +36,25 @@ async def second_person(
 
     ApprovalRequired otherwise: the call is noted, once, for others to decide.
     """
-    digest = call_digest(operation, target, request)
+    digest = await _call_digest(kernel, operation, target, request)
     return await raced(lambda: _decided(kernel, operation, permissions, ctx, target, digest))
 
 
-def call_digest(operation: str, target: Target, request: Request) -> str:
-    """What an approval is bound to: operation, arguments and the target's version."""
-    parts = (operation, request.model_dump_json(exclude=_BESIDE), target.id or target.name, target.version)
+async def _call_digest(kernel: Kernel, operation: str, target: Target, request: Request) -> str:
+    """What an approval is bound to: operation, arguments (secrets as keyed hashes) and the target's version."""
+    parts = [operation, request.model_dump_json(exclude=_BESIDE), target.id or target.name, target.version]
+    parts += [await kernel.notary.fingerprint(value.encode()) for value in _secrets(request)]
     return hashlib.sha256("\x00".join(parts).encode()).hexdigest()
+
+
+def _secrets(request: Request) -> Iterator[str]:
+    """The secrets in a request, in the order of its fields: its JSON has stars for them."""
+    for name in type(request).model_fields:
+        value = getattr(request, name)
+        if isinstance(value, SecretStr):
+            yield f"{name}={value.get_secret_value()}"
+        elif isinstance(value, Request):
+            yield from _secrets(value)
 
 
 async def _decided(
@@ -61,7 +75,7 @@ async def _decided(
             row = Approval(
                 kernel.new_id(), operation, digest, ctx.actor.id, ctx.actor.name, now, now + APPROVAL_LIFE,
                 target.kind, target.id, target.name, target.tenant_id, target.provider_id, ctx.reason,
-                tuple(permissions),
+                tuple(permissions), ctx.maker_id,
             )  # fmt: skip
             if not await _somebody_else(uow, permissions, ctx, target):
                 ripe = now + ALONE_DELAY
@@ -91,7 +105,9 @@ async def _somebody_else(
     """Whether any other active user could approve."""
     able = tuple(r.value for r in Role if all(MATRIX[p][r] >= Rule.SECOND for p in permissions))
     async for row in every(uow.grants, (Clause("role", Test.ANY_OF, able),)):
-        if row.user_id == ctx.actor.id or not covers(Scope(row.scope_kind, row.scope_id), target):
+        if row.user_id in (ctx.actor.id, ctx.maker_id) or not covers(
+            Scope(row.scope_kind, row.scope_id), target
+        ):
             continue
         user = await uow.users.get(row.user_id)
         if user is not None and user.status is UserStatus.ACTIVE:
@@ -102,7 +118,7 @@ async def _somebody_else(
 def may_decide(permissions: tuple[Permission, ...], target: Target, grants: tuple[Grant, ...]) -> bool:
     """Whoever may do a thing themselves, with a second person or without, may be the second person."""
     verdicts = {decide(p, target, grants, "") for p in permissions}
-    return verdicts <= {Verdict.ALLOWED, Verdict.CONFIRM, Verdict.SECOND}
+    return verdicts <= {Verdict.ALLOWED, Verdict.CONFIRM, Verdict.WATCHED, Verdict.SECOND}
 
 
 def _waits(row: Approval) -> str:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pydantic import Field
 
 from ..domain.context import Context
+from ..domain.errors import Forbidden
 from ..domain.identity import SESSION_ABSOLUTE, SESSION_IDLE, Session
 from ..domain.page import Clause, Page, Reach, Test
 from ..domain.permission import Permission
@@ -54,6 +55,8 @@ class Sessions(Service):
         async with self.kernel.catalog.write() as uow:
             session = await found(uow.sessions.get(request.id), "session", request.id)
             await only_managed(uow, ctx, session.user_id, "session", request.id)
+            if ctx.narrowed:
+                raise Forbidden("A narrowed token does not end sign-ins.", hint="Sign in to the console.")
             session = replace(session, revoked_at=session.revoked_at or self.kernel.now())
             await uow.sessions.save(session)
             await uow.publish("sessions", "ended", session.id, None)  # its pages notice at once

@@ -236,6 +236,9 @@ class SignIn(Service):
             token.tenant_id,
             address=address,
             expires_at=token.expires_at,
+            token_id=token.id,
+            narrowed=token.narrowed,
+            maker_id=token.made_by if token.made_by != user.id else None,
         )
 
     async def by_claims(self, claims: Claims, address: str | None, correlation: str) -> Context:

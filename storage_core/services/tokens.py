@@ -6,12 +6,12 @@ from datetime import datetime
 from pydantic import Field
 
 from ..domain.context import ActorKind, Context
-from ..domain.errors import InvalidRequest
+from ..domain.errors import Forbidden, InvalidRequest
 from ..domain.identity import ApiToken, Credential, CredentialKind, User, UserStatus
 from ..domain.page import Page, Query, Reach, clause
 from ..domain.permission import Permission, Role, reach
 from ..ports.catalog import UnitOfWork
-from .kernel import Service, found
+from .kernel import Service, every, found
 from .operation import Effect, operation
 from .request import ById, ListRequest, Request
 from .scopes import (
@@ -68,7 +68,7 @@ class NewToken:
 class Tokens(Service):
     """The API tokens' operations."""
 
-    @operation("tokens.create", needs=Permission.TOKEN_OWN, on=own("token"))
+    @operation("tokens.create", needs=Permission.TOKEN_OWN, on=own("token"), fresh=True)
     async def create(self, ctx: Context, request: CreateToken) -> NewToken:
         now = self.kernel.now()
         if request.expires_at is not None and (
@@ -95,6 +95,8 @@ class Tokens(Service):
                 role,
                 tenant_id or ctx.tenant_id,
                 expires_at,
+                made_by=ctx.maker_id or ctx.actor.id,
+                made_with=ctx.token_id,
             )
             await uow.tokens.add(token)
             await uow.credentials.add(Credential(digest(value), CredentialKind.TOKEN, token.id, now))
@@ -119,9 +121,18 @@ class Tokens(Service):
         async with self.kernel.catalog.write() as uow:
             token = await found(uow.tokens.get(request.id), "token", request.id)
             await only_managed(uow, ctx, token.user_id, "token", request.id)
-            token = replace(token, revoked_at=token.revoked_at or self.kernel.now())
-            await uow.tokens.save(token)
-            await uow.publish("tokens", "ended", token.id, None)  # its streams end at once
+            if ctx.narrowed and ctx.token_id not in (token.id, token.made_with):
+                raise Forbidden("A narrowed token ends itself and what it made, nothing else.")
+            return await self._end(uow, token)
+
+    async def _end(self, uow: UnitOfWork, token: ApiToken) -> ApiToken:
+        """End a token with everything that was made with it."""
+        token = replace(token, revoked_at=token.revoked_at or self.kernel.now())
+        await uow.tokens.save(token)
+        await uow.publish("tokens", "ended", token.id, None)  # its streams end at once
+        for child in [t async for t in every(uow.tokens, clause("made_with", token.id))]:
+            if child.revoked_at is None:
+                await self._end(uow, child)
         return token
 
     async def _owner(self, uow: UnitOfWork, ctx: Context, request: CreateToken) -> User:

@@ -12,7 +12,7 @@ from ..domain.identity import Password, User, UserGrant, UserStatus
 from ..domain.page import Clause, Page, Reach, Test
 from ..domain.permission import Permission, Role, Target
 from ..ports.catalog import UnitOfWork
-from .grants import super_admin
+from .grants import empowering
 from .kernel import Service, every, found
 from .operation import Effect, check_fresh, operation
 from .request import ById, ListRequest, Request
@@ -26,6 +26,7 @@ from .scopes import (
     not_above,
     read_scope,
     scope_of,
+    target_scope,
 )
 from .sign_in import check_password, checked_username, end_sessions
 from .targets import a_list, own
@@ -75,18 +76,24 @@ class ChangePassword(Request):
     """The new password, at least 12 characters."""
 
 
-async def _new_user(uow: UnitOfWork, _ctx: Context, request: CreateUser) -> Target:
-    return in_scope(await read_scope(uow, request.scope), "user", name=request.username)
+async def _new_user(uow: UnitOfWork, ctx: Context, request: CreateUser) -> Target:
+    return in_scope(await target_scope(uow, ctx, request.scope), "user", name=request.username)
 
 
 async def _user(uow: UnitOfWork, _ctx: Context, request: ById) -> Target:
     return await a_user(uow, request.id)
 
 
+def _taking_over(request: UpdateUser) -> Permission | None:
+    """Whoever sets somebody's password, or lets them in again, could act as them."""
+    harmless = request.password is None and request.status is None
+    return None if harmless else Permission.USER_EMPOWER
+
+
 class Users(Service):
     """The users' operations."""
 
-    @operation("users.create", needs=Permission.USER_MANAGE, on=_new_user, also=super_admin)
+    @operation("users.create", needs=Permission.USER_MANAGE, on=_new_user, also=empowering, fresh=True)
     async def create(self, ctx: Context, request: CreateUser) -> User:
         async with self.kernel.catalog.read() as uow:
             scope = await read_scope(uow, request.scope)
@@ -112,7 +119,7 @@ class Users(Service):
                 seen = (Clause("id", Test.ANY_OF, tuple(sorted(ids))),)
             return await uow.users.find(request.query(Reach(everything=True), seen))
 
-    @operation("users.update", needs=Permission.USER_MANAGE, on=_user)
+    @operation("users.update", needs=Permission.USER_MANAGE, on=_user, also=_taking_over, fresh=True)
     async def update(self, ctx: Context, request: UpdateUser) -> User:
         _not_oneself(ctx, request.id)
         hashed = None if request.password is None else await self._hashed(request.password)

@@ -13,6 +13,7 @@ import pytest
 from python_calamine import CalamineWorkbook
 
 from storage_core.admin import views
+from storage_core.domain.context import Door
 from storage_core.domain.identity import UserGrant
 from storage_core.domain.permission import Role, ScopeKind
 from storage_core.domain.tenant import Tenant
@@ -363,8 +364,8 @@ async def test_an_old_sign_in_is_renewed_on_the_spot(fresh: AdminSite) -> None:
 async def test_the_two_person_rule_holds_here_as_well(fresh: AdminSite) -> None:
     doors = fresh.doors
     await doors.user("bob", Role.SUPER_ADMIN)
-    made = await doors.call("tokens.create", name="x", user="bob")
-    bob = await doors.core.auth.by_token(made.token, "127.0.0.1", "test")
+    cookie = (await doors.core.auth.login("bob", PASSWORD, "127.0.0.1", "test", "test")).cookie
+    bob = await doors.core.auth.by_cookie(cookie, Door.CONSOLE, "127.0.0.1", "test")
     async with fresh.visitor(Role.SUPER_ADMIN) as client:
         await doors.call("settings.update", key="two_person_rule", value="true", confirm="two_person_rule")
         where, typed = f"/admin/tenant/delete/{fresh.rows['tenant', 'acme']}", {"confirm": "acme"}

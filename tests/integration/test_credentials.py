@@ -313,7 +313,7 @@ async def test_who_may_not_make_logins_is_told_so(local_servers: LocalServers, t
             files = await core.providers.create(
                 somebody(),
                 CreateProvider(
-                    name="files", kind=EngineKind.SQLITE, connection=Connection(path=str(tmp_path))
+                    name="files", kind=EngineKind.SQLITE, connection=Connection(path=str(tmp_path / "files"))
                 ),
             )
             with pytest.raises(Unsupported):

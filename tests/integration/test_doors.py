@@ -151,6 +151,7 @@ FOREIGN: dict[str, tuple[Rule, ...]] = {
     "jobs.retry": (Rule.OWN,),
     "audit.get": (Rule.OWN,),
     "audit.heads": (Rule.OWN,),
+    "approvals.approve": tuple(Rule),
     "users.password": tuple(Rule),  # for people signed in, not for the tokens that knock here
 }
 

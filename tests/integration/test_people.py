@@ -152,3 +152,50 @@ async def test_a_disabled_user_may_be_let_in_again(doors: Doors) -> None:
         await signed_in(doors, "ann")
     await doors.call("users.update", id=id, status="active")
     await signed_in(doors, "ann")
+
+
+async def test_what_would_outlive_an_old_sign_in_asks_for_a_recent_one(doors: Doors) -> None:
+    await doors.user("ann", Role.SUPER_ADMIN)
+    bob = await doors.user("bob", Role.VIEWER)
+    old = replace((await signed_in(doors, "ann"))[1], signed_in_at=doors.clock() - timedelta(minutes=5))
+    for work in (
+        doors.call("tokens.create", old, name="for later"),
+        doors.call("users.update", old, id=bob, password=NEW),
+        doors.call("users.create", old, username="carl", password=PASSWORD, role="Viewer"),
+        doors.call("grants.create", old, user_id=bob, role="Operator"),
+    ):
+        with pytest.raises(SignInAgain):
+            await work
+
+
+async def test_a_foreign_tenant_reads_like_one_that_does_not_exist(doors: Doors) -> None:
+    for name in ("acme", "other"):
+        await doors.tenant(name)
+    admin = await doors.context(Role.ADMIN, "tenant:acme")
+    told = set()
+    for scope in ("tenant:other", "tenant:nowhere", "provider:nowhere"):
+        with pytest.raises(Forbidden) as caught:
+            await doors.call(
+                "users.create", admin, username="x", password=PASSWORD, role="Viewer", scope=scope
+            )
+        told.add((caught.value.detail, caught.value.field))
+    assert len(told) == 1
+
+
+async def test_a_narrowed_token_ends_itself_and_what_it_made_and_takes_that_along(doors: Doors) -> None:
+    await doors.user("ann", Role.ADMIN)
+    cookie, ctx = await signed_in(doors, "ann")
+    full = await doors.call("tokens.create", ctx, name="full")
+    leaked = await doors.call("tokens.create", ctx, name="leaked", scopes=("role:Viewer",))
+    thief = await doors.core.auth.by_token(leaked.token, None, "test")
+    child = await doors.call("tokens.create", thief, name="child")
+    for work in (
+        doors.call("tokens.revoke", thief, id=full.id),
+        doors.call("sessions.revoke", thief, id=ctx.session_id),
+    ):
+        with pytest.raises(Forbidden):
+            await work
+    assert await alive(doors, cookie)
+    await doors.call("tokens.revoke", ctx, id=leaked.id)
+    assert await doors.core.auth.by_token(child.token, None, "test") is None
+    assert await doors.core.auth.by_token(full.token, None, "test") is not None

@@ -27,9 +27,13 @@ RULE = "two_person_rule"
 
 @pytest.fixture
 async def two(doors: Doors) -> AsyncIterator[Doors]:
-    """A core with the rule switched on and two SuperAdmins, `ann` and `bob`."""
+    """A core with the rule switched on, two SuperAdmins, `ann` and `bob`, and Admins of several scopes."""
     for name in ("ann", "bob"):
         await doors.user(name, Role.SUPER_ADMIN)
+    for name in ("acme", "other"):
+        await doors.tenant(name)
+    for name, scope in (("adam", "global"), ("olga", "tenant:acme"), ("zoe", "tenant:other")):
+        await doors.user(name, Role.ADMIN, scope)
     await doors.call("settings.update", key=RULE, value="true", confirm=RULE)
     yield doors
 
@@ -40,7 +44,8 @@ async def somebody(doors: Doors, name: str, *, minutes_ago: float = 0) -> Contex
     ctx = await doors.core.auth.by_token(made.token, "127.0.0.1", "test")
     assert ctx is not None
     at = doors.clock() - timedelta(minutes=minutes_ago)
-    return replace(ctx, actor=Actor(ctx.actor.id, name, ActorKind.USER), signed_in_at=at)
+    person = Actor(ctx.actor.id, name, ActorKind.USER)
+    return replace(ctx, actor=person, signed_in_at=at, token_id=None, maker_id=None)
 
 
 async def waiting(doors: Doors) -> Any:
@@ -120,18 +125,18 @@ async def test_it_is_bound_to_the_arguments_the_target_and_the_caller(two: Doors
 
 async def test_it_ends_after_half_an_hour(two: Doors) -> None:
     acme = await two.tenant("acme")
-    ann, bob = await somebody(two, "ann"), await somebody(two, "bob")
+    ann = await somebody(two, "ann")
     with pytest.raises(ApprovalRequired):
         await asked(two, ann, acme)
     row = await waiting(two)
     two.clock.ahead = APPROVAL_LIFE
     with pytest.raises(Conflict):
-        await two.call("approvals.approve", bob, id=row.id)
+        await two.call("approvals.approve", await somebody(two, "bob"), id=row.id)
     ann = await somebody(two, "ann")
     with pytest.raises(ApprovalRequired):
         await asked(two, ann, acme)
     fresh = next(a for a in (await two.call("approvals.list")).items if a.status is ApprovalStatus.PENDING)
-    await two.call("approvals.approve", bob, id=fresh.id)
+    await two.call("approvals.approve", await somebody(two, "bob"), id=fresh.id)
     two.clock.ahead += APPROVAL_LIFE
     with pytest.raises(ApprovalRequired):
         await asked(two, await somebody(two, "ann"), acme)
@@ -173,8 +178,6 @@ async def test_where_nobody_else_could_approve_time_and_an_alert_stand_for_them(
 
 async def test_a_second_person_needs_the_right_itself_on_the_target(two: Doors) -> None:
     acme = await two.tenant("acme")
-    await two.user("adam", Role.ADMIN)
-    await two.user("olga", Role.ADMIN, "tenant:acme")
     ann = await somebody(two, "ann")
     with pytest.raises(ApprovalRequired):
         await asked(two, ann, acme)
@@ -182,7 +185,6 @@ async def test_a_second_person_needs_the_right_itself_on_the_target(two: Doors) 
     for name in ("adam", "olga"):  # tenants.suspend is for SuperAdmins alone
         with pytest.raises(Forbidden):
             await two.call("approvals.approve", await somebody(two, name), id=row.id)
-    await two.user("zoe", Role.ADMIN, f"tenant:{(await two.tenant('other')).name}")
     with pytest.raises(NotFound):
         await two.call("approvals.approve", await somebody(two, "zoe"), id=row.id)
     assert (await two.call("approvals.list", await somebody(two, "zoe"))).total == 0
@@ -209,16 +211,59 @@ async def test_making_a_super_admin_is_such_an_operation(two: Doors) -> None:
         await two.call("users.create", ann, **user)
     with pytest.raises(ApprovalRequired):
         await two.call("users.create", ann, **user, confirm="carl")
-    id = await two.user("dora", Role.ADMIN)
+    id = await two.user("dora", Role.OPERATOR)
     with pytest.raises(ApprovalRequired):
         await two.call("grants.create", ann, user_id=id, role="SuperAdmin", confirm="dora")
     await two.call("approvals.approve", await somebody(two, "bob"), id=(await waiting(two)).id)
     await two.call("grants.create", ann, user_id=id, role="SuperAdmin", confirm="dora")
 
 
-async def test_switching_the_rule_off_is_for_super_admins_who_type_its_name(two: Doors) -> None:
+async def test_an_approval_covers_the_secret_that_was_asked_for(two: Doors) -> None:
+    ann = await somebody(two, "ann")
+    user = {"username": "carl", "role": "SuperAdmin", "confirm": "carl"}
+    with pytest.raises(ApprovalRequired):
+        await two.call("users.create", ann, **user, password="correct horse battery")
+    await two.call("approvals.approve", await somebody(two, "bob"), id=(await waiting(two)).id)
+    with pytest.raises(ApprovalRequired):
+        await two.call("users.create", ann, **user, password="another horse battery")
+    await two.call("users.create", ann, **user, password="correct horse battery")
+
+
+async def test_the_rule_is_not_switched_off_by_one(two: Doors) -> None:
+    off = {"key": RULE, "value": "false", "confirm": RULE}
     with pytest.raises(ConfirmationRequired):
         await two.call("settings.update", await somebody(two, "ann"), key=RULE, value="false")
-    await two.user("adam", Role.ADMIN)
     with pytest.raises(Forbidden):
-        await two.call("settings.update", await somebody(two, "adam"), key=RULE, value="false", confirm=RULE)
+        await two.call("settings.update", await somebody(two, "adam"), **off)
+    ann = await somebody(two, "ann")
+    with pytest.raises(ApprovalRequired):
+        await two.call("settings.update", ann, **off)
+    await two.call("approvals.approve", await somebody(two, "bob"), id=(await waiting(two)).id)
+    await two.call("settings.update", ann, **off)
+
+
+async def test_nobody_makes_their_own_second_person(two: Doors) -> None:
+    acme = await two.tenant("acme")
+    ann, bob = await somebody(two, "ann"), await somebody(two, "bob")
+    bobs = next(u for u in (await two.call("users.list")).items if u.username == "bob").id
+    for work in (
+        two.call("users.update", ann, id=bobs, password="another horse battery"),
+        two.call("users.create", ann, username="puppet", password="another horse battery", role="Admin"),
+    ):
+        with pytest.raises(ApprovalRequired):
+            await work
+    made = await two.call("tokens.create", ann, name="puppet", user="bob")
+    puppet = await two.core.auth.by_token(made.token, None, "test")
+    assert puppet is not None and puppet.maker_id == ann.actor.id
+    with pytest.raises(ApprovalRequired):
+        await asked(two, ann, acme)
+    row = next(a for a in (await two.call("approvals.list")).items if a.operation == "tenants.suspend")
+    with pytest.raises(Forbidden):  # a token is nobody who looks
+        await two.call("approvals.approve", puppet, id=row.id)
+    await two.call("approvals.refuse", bob, id=row.id)
+    with pytest.raises(ApprovalRequired):  # the puppet asks ...
+        await asked(two, puppet, acme)
+    asks = [a for a in (await two.call("approvals.list")).items if a.maker_id == ann.actor.id]
+    for person in (ann, bob):  # ... and neither its maker nor its owner approves
+        with pytest.raises(Forbidden):
+            await two.call("approvals.approve", person, id=asks[0].id)

@@ -27,7 +27,7 @@ from tests.integration.stage import Stage
 #: or in the system (s), or nowhere in particular (l: lists, one's own).
 #: Y yes, C the exact name typed, 2 a second person while that rule is on, o one's own only, - no.
 SPEC: dict[str, tuple[str, str]] = {
-    "approvals.approve": ("Y Y - -", "t"),
+    "approvals.approve": ("- - - -", "t"),  # for people signed in; the callers here are tokens
     "approvals.list": ("Y Y - -", "l"),
     "approvals.refuse": ("Y Y - -", "t"),
     "audit.export": ("Y Y o -", "l"),

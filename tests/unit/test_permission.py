@@ -30,7 +30,14 @@ TARGETS = [
 grants = st.lists(st.builds(Grant, st.sampled_from(Role), st.sampled_from(SCOPES)), max_size=4).map(tuple)
 targets = st.sampled_from(TARGETS)
 permissions = st.sampled_from(Permission)
-STRENGTH = [Verdict.INVISIBLE, Verdict.FORBIDDEN, Verdict.SECOND, Verdict.CONFIRM, Verdict.ALLOWED]
+STRENGTH = [
+    Verdict.INVISIBLE,
+    Verdict.FORBIDDEN,
+    Verdict.SECOND,
+    Verdict.CONFIRM,
+    Verdict.WATCHED,
+    Verdict.ALLOWED,
+]
 
 
 def test_every_permission_has_a_row_for_every_role() -> None:
