@@ -54,6 +54,8 @@ class FileWitness:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._last: tuple[int, int] | None = None
+        """Which file was appended to last, and where that ended."""
 
     @property
     def place(self) -> str:
@@ -61,6 +63,18 @@ class FileWitness:
 
     async def append(self, line: bytes, *, whole: bool) -> None:
         await self._done(lambda: self._append(line))
+
+    async def kept(self) -> bool:
+        return await self._done(self._kept)
+
+    def _kept(self) -> bool:
+        if self._last is None:
+            return True
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            return False
+        return found.st_ino == self._last[0] and found.st_size >= self._last[1]
 
     async def publish(self, key_id: str, pem: str) -> None:
         await self._done(lambda: self._publish(self._path.with_suffix(f".{key_id}.pem"), pem))
@@ -89,6 +103,7 @@ class FileWitness:
             if file.write(line) != len(line):
                 raise OSError(None, "no space left")
             os.fsync(file.fileno())
+            self._last = (os.fstat(file.fileno()).st_ino, end + len(line))
         if fresh:
             _sync_folder(self._path.parent)
 
@@ -133,6 +148,7 @@ class ObjectWitness:
 
     def __init__(self, url: str, now: Callable[[], datetime]) -> None:
         self._url, self._now = url.rstrip("/"), now
+        self._last: str | None = None
 
     @property
     def place(self) -> str:
@@ -151,6 +167,19 @@ class ObjectWitness:
         kind = "whole" if whole else "part"
         key = f"heads/{now:%Y-%m}/{now:%d-%H%M%S.%f}-{kind}-{secrets.token_hex(4)}.json"
         await self._done(lambda: self._store.put_async(key, line, mode="overwrite"))
+        self._last = key
+
+    async def kept(self) -> bool:
+        from obstore.exceptions import NotFoundError
+
+        async def there() -> bool:
+            try:
+                await self._store.get_async(self._last)
+            except (NotFoundError, FileNotFoundError):
+                return False
+            return True
+
+        return self._last is None or bool(await self._done(there))
 
     async def publish(self, key_id: str, pem: str) -> None:
         await self._done(lambda: self._store.put_async(f"keys/{key_id}.pem", pem.encode(), mode="overwrite"))
@@ -217,6 +246,9 @@ class HookWitness:
     async def append(self, line: bytes, *, whole: bool) -> None:
         await self._kept.append(line, whole=whole)
         await self._post(line)
+
+    async def kept(self) -> bool:
+        return await self._kept.kept()
 
     async def publish(self, key_id: str, pem: str) -> None:
         await self._kept.publish(key_id, pem)

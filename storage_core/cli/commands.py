@@ -109,8 +109,9 @@ def _command(op: "Operation") -> click.Command:
 
         answer = guarded(work)
         output.show(answer, as_json=as_json)
-        if tested and any(step["status"] == StepStatus.FAILED for step in answer):
-            raise SystemExit(REFUSED)
+        failed = tested and any(step["status"] == StepStatus.FAILED for step in answer)
+        if failed or (isinstance(answer, dict) and answer.get("ok") is False):
+            raise SystemExit(REFUSED)  # the answer itself says that something does not hold
 
     flags = [_json_flag()]
     if immediate(op) is Ticket:

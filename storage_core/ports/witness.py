@@ -16,6 +16,10 @@ class Witness(Protocol):
         """Keep a line, durably when this returns. `whole`: it stands for everything before it."""
         ...
 
+    async def kept(self) -> bool:
+        """Whether what this process appended last is still there; true before it appended anything."""
+        ...
+
     async def publish(self, key_id: str, pem: str) -> None:
         """Keep a public key beside the lines. Idempotent."""
         ...

@@ -96,6 +96,13 @@ class HeadExport(Service):
         async with self.kernel.catalog.read() as uow:
             now = {head.chain: head for head in await uow.audit.heads()}
         told = self._told
+        if told is not None and not await self.kernel.witness.kept():
+            log.error(
+                "the audit's heads are gone from %s: all of them are exported again",
+                self.kernel.witness.place,
+            )
+            await self._tell("lost")
+            self._told = told = None
         fresh = [head for chain, head in now.items() if told is None or told.get(chain) != head]
         if not fresh:
             return
@@ -121,9 +128,12 @@ class HeadExport(Service):
         if failing is self._failing:
             return
         self._failing = failing
+        await self._tell("unexported" if failing else "exported")
+
+    async def _tell(self, verb: str) -> None:
         try:
             async with self.kernel.catalog.write() as uow:
-                await uow.publish("audit", "unexported" if failing else "exported", "heads", None)
+                await uow.publish("audit", verb, "heads", None)
         except StorageError as error:
             log.warning("nobody is told about the audit's heads: %s", error.detail)
 

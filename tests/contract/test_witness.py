@@ -65,6 +65,17 @@ async def test_a_file_keeps_lines_in_order_and_for_its_owner_alone(tmp_path: Pat
     assert modes == {"heads.jsonl": 0o600, "heads.k1.pem": 0o600}
 
 
+async def test_a_file_that_lost_what_was_written_is_known(tmp_path: Path) -> None:
+    path = tmp_path / "heads.jsonl"
+    witness = FileWitness(path)
+    assert await witness.kept()
+    for harm in (path.unlink, lambda: path.write_bytes(b"1"), lambda: path.rename(tmp_path / "away")):
+        await witness.append(b"12\n", whole=True)
+        assert await witness.kept()
+        harm()
+        assert not await witness.kept()
+
+
 async def test_many_writers_of_one_file_lose_nothing(tmp_path: Path) -> None:
     line = json.dumps({"x": "y" * 9000}).encode() + b"\n"
     writers = [FileWitness(tmp_path / "heads.jsonl") for _ in range(8)]
@@ -96,6 +107,9 @@ async def test_an_object_store_answers_what_counts_across_months(store: Store) -
     assert await read(witness) == [b"%d" % n for n in range(5, 20)]
     assert list(await witness.keys()) == ["k1"]
     assert len({key.split("/")[1] for key in store.objects if key.startswith("heads/")}) == 2
+    assert await witness.kept()
+    store.objects.clear()
+    assert not await witness.kept()
     store.broken = True
     for work in (witness.append(b"x", whole=False), read(witness), witness.keys()):
         with pytest.raises(StoreFailure, match="s3://bucket"):

@@ -275,7 +275,7 @@ async def test_a_lost_place_is_an_alert_and_the_log_goes_on(
     await doors.core.heads.export()
     assert "heads" in caplog.text
     events = await doors.core.kernel.catalog.events(before, 100)
-    assert [e.verb for e in events if e.topic == "audit"] == ["unexported"]
+    assert [e.verb for e in events if e.topic == "audit"] == ["lost", "unexported"]
     assert "cannot be used" in (await doors.call("audit.heads")).problem
     assert "cannot be used" in (await doors.call("audit.verify")).problem
     (place / "heads.jsonl").rmdir()
@@ -283,7 +283,24 @@ async def test_a_lost_place_is_an_alert_and_the_log_goes_on(
     await doors.core.heads.export()
     assert (await doors.call("audit.heads")).problem == ""
     events = await doors.core.kernel.catalog.events(before, 100)
-    assert [e.verb for e in events if e.topic == "audit"] == ["unexported", "exported"]
+    assert [e.verb for e in events if e.topic == "audit"] == ["lost", "unexported", "exported"]
+
+
+async def test_heads_that_are_gone_are_noticed_and_all_exported_again(
+    doors: Doors, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also those of chains where nothing happens any more."""
+    quiet, path = await doors.tenant("quiet"), doors.core.settings.home / "audit" / "heads.jsonl"
+    await doors.call("tenants.update", id=quiet.id, title="Quiet")
+    await doors.core.heads.export()
+    before = await doors.core.kernel.catalog.last_event()
+    path.unlink()
+    await doors.core.heads.export()
+    events = await doors.core.kernel.catalog.events(before, 100)
+    assert [e.verb for e in events if e.topic == "audit"] == ["lost"]
+    assert "are gone" in caplog.text
+    line = json.loads(path.read_bytes())
+    assert line["whole"] is True and quiet.id in {head["chain"] for head in line["heads"]}
 
 
 async def test_heads_that_nobody_exports_are_a_problem_after_a_while(doors: Doors) -> None:

@@ -1,6 +1,7 @@
 """Secrets at the doors: listed as metadata, recovered by a passphrase, kept in a keyring, locked by a wrong key."""
 
 import asyncio
+import json
 import os
 import stat
 import subprocess
@@ -148,6 +149,13 @@ async def test_a_recovery_key_unlocks_a_home_that_lost_its_key(tmp_path: Path) -
     wrong = await asyncio.to_thread(cli, home, *recovery, "not the passphrase")
     assert wrong.exit_code == 1 and "passphrase does not open" in wrong.stderr
     assert not (home / "master.key").exists()
+
+    # As the command prints it, labelled and as JSON: what one command wrote, the next one reads.
+    for shown in (f"key_id: k\ntext: {exported.text}", json.dumps({"key_id": "k", "text": exported.text})):
+        (tmp_path / "recovery.txt").write_text(shown)
+        done = await asyncio.to_thread(cli, home, *recovery, PASSPHRASE)
+        assert done.exit_code == 0, done.stderr
+        (home / "master.key").unlink()
 
     done = await asyncio.to_thread(cli, home, *recovery, PASSPHRASE)
     assert done.exit_code == 0, done.stderr

@@ -44,16 +44,17 @@ def written(key: bytes, passphrase: str, at: datetime) -> str:
 
 def read(text: str, passphrase: str) -> bytes:
     """The master key in a recovery text; InvalidRequest for no such text, WrongKey for another passphrase."""
-    lines = [line.strip() for line in text.strip().splitlines()]
     try:
-        lines = lines[lines.index(_BEGIN) + 1 : lines.index(_END)]
+        # Between the marks, whatever a command printed around them: a label, or JSON with its line ends spelt out.
+        inside = text.replace("\\n", "\n").split(_BEGIN, 1)[1].split(_END, 1)[0]
+        lines = [line.strip() for line in inside.strip().splitlines()]
         split = lines.index("")
         head, body = lines[:split], base64.b64decode("".join(lines[split:]), validate=True)
         fields = dict(line.split(": ", 1) for line in head)
         cost = _cost(fields["Derivation"])
         if fields["Format"] != "1":
             raise ValueError(fields["Format"])
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, IndexError):
         raise InvalidRequest("This is no recovery key as the console writes it.", field="recovery") from None
     salt, nonce, sealed = (
         body[:_SALT_BYTES],
