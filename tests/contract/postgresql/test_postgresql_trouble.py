@@ -198,7 +198,7 @@ async def test_drop_ends_sessions_and_spares_the_server(
 async def test_settings_are_all_or_none(pg: PostgresEngine, admin: Admin, source: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         await pg.databases.configure(source, {"lock_timeout": "3s", "work_mem": "lots"})
-    assert caught.value.field == "work_mem"
+    assert caught.value.field == "settings.work_mem"
     async with admin.at(source) as connection:
         assert await connection.fetchval("show lock_timeout") == "0"
     await pg.databases.configure(source, {"connection_limit": "7", "timezone": "Europe/Zurich"})
