@@ -162,6 +162,11 @@ class VersionConflict(Conflict):
     default_hint = "Read it again and repeat the change."
 
 
+class QuotaExceeded(Conflict):
+    code, title = "quota_exceeded", "The quota is used up"
+    default_hint = "Delete what is no longer needed, or ask an administrator for a larger quota."
+
+
 class Cancelled(Conflict):
     code, title = "cancelled", "Cancelled"
 

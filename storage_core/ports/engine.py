@@ -7,6 +7,7 @@ from ..domain.database import DatabaseSchema, DatabaseStats, ExistingDatabase, O
 from ..domain.health import Health
 from ..domain.provider import CheckStep, EngineInfo, EngineKind
 from .backup import Backup
+from .collection import Collections
 from .logins import Logins
 
 
@@ -42,7 +43,7 @@ class Engine(Protocol):
 
     Every failure surfaces as a domain error (Unreachable, NameUnresolved, TlsMismatch, SignInRejected,
     MissingPrivilege, NotFound, EngineFailure); driver errors never pass. `backup` is None where the engine
-    cannot be backed up, `logins` where it knows none. Calls are safe to repeat unless a facet says otherwise; the wrappers retry only
+    cannot be backed up, `logins` where it knows none, `collections` where it keeps no documents. Calls are safe to repeat unless a facet says otherwise; the wrappers retry only
     transient errors of calls that read.
     """
 
@@ -50,6 +51,7 @@ class Engine(Protocol):
     databases: Databases
     backup: Backup | None
     logins: Logins | None
+    collections: Collections | None
 
     async def check(self) -> tuple[CheckStep, ...]:
         """Test step by step: name, tcp, tls, sign_in, privileges; stops at the first failure, the rest skipped."""

@@ -17,6 +17,7 @@ from ..domain.errors import CircuitOpen, StorageError, Unavailable
 from ..domain.health import Health
 from ..domain.provider import CheckStep, EngineInfo
 from ..ports.backup import Backup, Dump, OnProgress, Piece, RestoreReport
+from ..ports.collection import Collections
 from ..ports.engine import Databases, Engine
 from ..ports.logins import Logins
 from .probe import offline
@@ -45,6 +46,7 @@ class Retrying:
     def __init__(self, engine: Engine, patience: Patience) -> None:
         self.kind = engine.kind
         self.backup: Backup | None = engine.backup
+        self.collections: Collections | None = engine.collections
         self.logins: Logins | None = engine.logins
         self.databases: Databases = RetryingDatabases(engine.databases, patience)
         self._engine = engine
@@ -218,6 +220,7 @@ class Guarded:
         self.kind = engine.kind
         self.databases: Databases = GuardedDatabases(engine.databases, breaker)
         self.backup: Backup | None = engine.backup and GuardedBackup(engine.backup, engine, breaker)
+        self.collections: Collections | None = engine.collections
         self.logins: Logins | None = engine.logins  # rare, and only after the engine has answered
         self._engine = engine
         self._breaker = breaker

@@ -30,6 +30,7 @@ class Server:
         self.databases = self
         self.backup: Server | None = self
         self.logins = None
+        self.collections = None
 
     async def _call(self, name: str) -> None:
         self.calls.append(name)

@@ -4,6 +4,7 @@ import time
 
 from ...domain.health import Health
 from ...domain.provider import Capability, CheckStep, Endpoint, EngineInfo, EngineKind
+from ...ports.collection import Collections
 from ...ports.outbound import Outbound
 from ..probe import PROBE_SECONDS, probed, since
 from . import check
@@ -37,6 +38,7 @@ class MongoEngine:
         self._link = Link(endpoint, password, check.explain, patience, outbound)
         self.databases: MongoDatabases = MongoDatabases(self._link)
         self.backup: MongoBackup = MongoBackup(self._link)
+        self.collections: Collections | None = None
         self.logins: MongoLogins = MongoLogins(self._link)
 
     async def check(self) -> tuple[CheckStep, ...]:

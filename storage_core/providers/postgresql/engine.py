@@ -6,6 +6,7 @@ from pathlib import Path
 from ...domain.errors import ToolMissing
 from ...domain.health import Health
 from ...domain.provider import Capability, CheckStep, Endpoint, EngineInfo, EngineKind, TlsMode
+from ...ports.collection import Collections
 from ...ports.outbound import Outbound
 from ..probe import PROBE_SECONDS, probed, since
 from .backup import LOCK_SECONDS, PostgresBackup
@@ -47,6 +48,7 @@ class PostgresEngine:
         self._toolbox = Toolbox(bin_dir)
         self._databases = PostgresDatabases(self._dialer, self._pool, own)
         self.databases = self._databases
+        self.collections: Collections | None = None
         self.logins: PostgresLogins | None = PostgresLogins(self._pool)
         self.backup: PostgresBackup | None = PostgresBackup(
             self._dialer, self._toolbox, self._databases, lock_seconds

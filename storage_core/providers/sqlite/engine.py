@@ -9,6 +9,7 @@ from pathlib import Path
 from ...domain.errors import MissingPrivilege, StorageError
 from ...domain.health import Health
 from ...domain.provider import Capability, CheckStep, Endpoint, EngineInfo, EngineKind, StepStatus
+from ...ports.collection import Collections
 from ...ports.logins import Logins
 from ..probe import PROBE_SECONDS, probed, since
 from .backup import SqliteBackup
@@ -31,6 +32,7 @@ class SqliteEngine:
         """
         self._place = Place(endpoint.path, own)
         self.databases = SqliteDatabases(self._place)
+        self.collections: Collections | None = None
         self.logins: Logins | None = None  # whoever may open the files may open the databases
         self.backup: SqliteBackup | None = SqliteBackup(self._place)
 
