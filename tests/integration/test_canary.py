@@ -6,11 +6,6 @@ Where it must have arrived is asserted as well: nothing is proven about a secret
 import asyncio
 import base64
 import json
-import threading
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -21,58 +16,10 @@ import pytest
 
 from e2e.console import COMMAND, PASSWORD, Console, Rest, running
 from storage_core.backing.servers.servers import LocalServers
+from tests.integration.canary import MARK, Programs, Watch, secret, spellings
 from tests.integration.test_console_surface import ROOT, events, handler, socket
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.servers]
-
-#: The same in every secret, and in every spelling of it that text formats know.
-MARK = f"Canary{uuid.uuid4().hex}"
-
-
-def secret(door: str) -> str:
-    """A door's own secret: what is found tells where it leaked."""
-    return f"{MARK}-{door}'\"&"
-
-
-def spellings() -> tuple[bytes, ...]:
-    """The mark in clear, and in base64 wherever it begins."""
-    encoded = {base64.b64encode(b"x" * shift + MARK.encode())[4:-4] for shift in (0, 1, 2)}
-    return (MARK.encode(), *encoded)
-
-
-@dataclass
-class Watch:
-    """Every process of the machine, looked at over and over: what anybody could see of its start."""
-
-    seen: set[str] = field(default_factory=set)
-    leaks: set[str] = field(default_factory=set)
-    looks: int = 0
-
-    @contextmanager
-    def running(self) -> Iterator["Watch"]:
-        stop = threading.Event()
-        thread = threading.Thread(target=self._watch, args=(stop,))
-        thread.start()
-        try:
-            yield self
-        finally:
-            stop.set()
-            thread.join()
-
-    def _watch(self, stop: threading.Event) -> None:
-        while not stop.is_set():
-            self.looks += 1
-            for process in Path("/proc").glob("[0-9]*"):
-                for name in ("cmdline", "environ"):
-                    try:
-                        said = (process / name).read_bytes()
-                    except OSError:
-                        continue
-                    if name == "cmdline":
-                        self.seen.add(said.partition(b"\0")[0].decode(errors="replace").rpartition("/")[2])
-                    if MARK.encode() in said:
-                        self.leaks.add(f"{name} of {said[:300]!r}")
-            stop.wait(0.01)
 
 
 class Doors:
@@ -125,7 +72,7 @@ async def a_server(console: Console) -> dict[str, Any]:
         database="postgres",
         ssl=False,
     )
-    for user in ("rest", "cli", "page", "changed"):
+    for user in ("rest", "cli", "page", "changed", "set"):
         quoted = secret(user).replace("'", "''")
         await admin.execute(f"create role {user} login superuser password '{quoted}'")
     await admin.close()
@@ -152,6 +99,13 @@ async def through_rest(doors: Doors, at: dict[str, Any]) -> None:
     id = made.json()["id"]
     changed = {"connection": {**at, "user": "changed", "password": secret("changed")}}
     assert (await doors.ask("PUT", f"/api/storage/providers/{id}/update", json=changed)).status_code == 200
+
+    credentials = f"/api/storage/secrets/{id}/credentials"
+    for given, status in (("wrong", 503), ("set", 200)):
+        answer = await doors.ask("PUT", credentials, json={"user": "set", "password": secret(given)})
+        assert answer.status_code == status, answer.text
+    for body in ({"password": [secret("list")]}, {"password": secret("both"), "generate": True}):
+        assert (await doors.ask("PUT", credentials, json=body)).status_code == 422
 
     # what fails, at each step a connection can fail at
     wrong = {**at, "user": "rest", "password": secret("wrong")}
@@ -237,6 +191,10 @@ async def through_the_command_line(doors: Doors, at: dict[str, Any]) -> None:
     )
     assert await doors.cli(*create, "--name", "no", "--connection.user", "cli", stdin=secret("wrong")) == 1
     assert await doors.cli(*create, "--name", "cli", "--connection.user", "cli", stdin=secret("cli")) == 1
+    made = (await doors.rest.get("providers/list", q="cli"))["items"][0]["id"]
+    change = ("secrets", "credentials", "--id", made, "--password", "@-")
+    assert await doors.cli(*change, stdin=secret("wrong")) == 1
+    assert await doors.cli(*change, "--user", "set", stdin=secret("set")) == 0
     user = ("users", "create", "--username", "by-cli", "--role", "Viewer", "--password", "@-")
     assert await doors.cli(*user, stdin=secret("cli-user")) == 0
 
@@ -329,10 +287,14 @@ def leaks_below(folder: Path) -> list[str]:
     return found
 
 
-async def test_a_secret_comes_to_rest_nowhere(tmp_path: Path) -> None:
+async def test_a_secret_comes_to_rest_nowhere(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     temporary = tmp_path / "tmp"
     temporary.mkdir()
+    programs = Programs.wrapped(tmp_path_factory.mktemp("programs"))
     settings = {
+        "STORAGE_PG_BIN": str(programs.bin),
         "STORAGE_ADMIN_PASSWORD": PASSWORD,
         "STORAGE_LOG_LEVEL": "DEBUG",
         "STORAGE_DIAGNOSTICS": "true",
@@ -356,7 +318,11 @@ async def test_a_secret_comes_to_rest_nowhere(tmp_path: Path) -> None:
         after = leaks_below(tmp_path)
     logs = "".join(p.read_text("utf-8") for p in (tmp_path / "home" / "logs").glob("*.log"))
     assert "providers.create" in logs, "there is a log to look into"
-    assert {"pg_dump", "pg_restore", "postgres"} <= watch.seen, "the programs were seen"
+    for name in programs.NAMES:
+        assert programs.said(name), f"{name} ran"
+    assert any(b"PGPASSFILE=" in start for start in programs.said("pg_dump")), "with a password"
+    assert programs.leaks() == []
+    assert "postgres" in watch.seen, "processes were seen"
     assert watch.looks > 50
     assert not live, "\n".join(live)
     assert not after, "\n".join(after)
@@ -367,3 +333,27 @@ async def test_a_secret_comes_to_rest_nowhere(tmp_path: Path) -> None:
         for text in texts:
             for spelling in spellings():
                 assert spelling.decode() not in text, f"{where}: {text[:2000]}"
+
+
+async def test_whoever_is_told_a_secret_is_caught(tmp_path: Path) -> None:
+    programs = Programs.wrapped(tmp_path / "programs")
+    for environment, words in (({}, (MARK,)), ({"PGPASSWORD": secret("own")}, ())):
+        for path in programs.starts.iterdir():
+            path.unlink()
+        ended = await asyncio.create_subprocess_exec(
+            programs.bin / "pg_restore",
+            "--version",
+            *words,
+            env=environment,
+            stdout=asyncio.subprocess.DEVNULL,
+        )
+        assert await ended.wait() == 0
+        assert len(programs.leaks()) == 1
+    with Watch().running() as watch:
+        told = await asyncio.create_subprocess_exec("sleep", "infinity", env={"PASSWORD": MARK})
+        try:
+            assert await asyncio.to_thread(watch.caught.wait, 30)
+        finally:
+            told.kill()
+            await told.wait()
+    assert leaks_below(programs.folder), "files too"
