@@ -41,6 +41,7 @@ def _verdict() -> rx.Component:
     said = rx.match(
         S.verdict,
         ("ok", _pill("ok", "shield-check", S.verified)),
+        ("lost", _pill("warn", "shield-alert", S.verified)),
         ("bad", _pill("bad", "shield-alert", S.verified)),
         _pill("off", "shield-question-mark", rx.cond(S.checking, "Verifying…", "Not verified since this page was opened")),
     )  # fmt: skip
@@ -54,9 +55,9 @@ def _verdict() -> rx.Component:
         aria_live="polite",
     )  # fmt: skip
     lost = note(
-        "The signed heads are not kept outside the catalog. "
+        "The signed heads outside the catalog need a look. "
         + S.place_problem
-        + " The log itself goes on; until this is mended, a cut tail would not show.",
+        + " The log itself goes on; what no head outside guards can be cut unseen.",
         "warn",
         "triangle-alert",
     )

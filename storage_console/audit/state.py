@@ -31,7 +31,7 @@ class Audit(ListState, rx.State):
 
     rows: list[EntryRow] = []
     checking: bool = False
-    verdict: str = ""  # "", ok, bad
+    verdict: str = ""  # "", ok, lost, bad
     verified: str = ""
     anchored: str = ""
     place: str = ""
@@ -117,10 +117,15 @@ class Audit(ListState, rx.State):
     def _judge(self, found: Verification) -> None:
         if found.first_bad is not None:
             self.verdict, self.verified = "bad", f"Not as it was written from {found.first_bad} on"
+        elif found.lost:
+            self.verdict, self.verified = (
+                "lost",
+                f"Fits together to #{words.number(found.entries)}, signed heads lost",
+            )
         else:
             self.verdict, self.verified = "ok", f"Verified to #{words.number(found.entries)}"
         self.anchored = (
-            f"Compared with {words.count(found.anchors, 'head')} signed outside the catalog."
+            f"Compared with {words.count(found.anchors, 'head')} signed outside the catalog. {found.problem}".strip()
             if found.anchors
             else f"Not compared with anything outside the catalog: {found.problem}"
         )

@@ -20,6 +20,8 @@ from ..ports.outbound import Web
 from ..ports.witness import Witness
 
 STORE_SECONDS = 10
+#: Of so many looks at an object store one is at all that it should hold.
+LIST_EVERY = 30
 _HINT = "Check that the place of the audit's heads (STORAGE_AUDIT_HEADS_URL) can be read and written."
 
 
@@ -37,14 +39,17 @@ def public_key(pem: bytes) -> bytes | None:
     return key.public_bytes(Encoding.Raw, PublicFormat.Raw) if isinstance(key, Ed25519PublicKey) else None
 
 
-def witness_from_url(url: str, home: Path, now: Callable[[], datetime], web: Web) -> Witness:
-    """The witness of an address: ``file://``, ``s3://``, or a web hook, whose lines are kept in the home as well."""
+def witness_from_url(url: str, home: Path, now: Callable[[], datetime], web: Web, owner: str = "") -> Witness:
+    """The witness of an address: ``file://``, ``s3://``, or a web hook, whose lines are kept in the home as well.
+
+    `owner` is the home's name: files of two machines may have the same path.
+    """
     parts = urlsplit(url)
     match parts.scheme:
         case "file":
-            return FileWitness(Path(unquote(parts.path)))
+            return FileWitness(Path(unquote(parts.path)), owner)
         case "http" | "https":
-            return HookWitness(url, FileWitness(home / "audit" / "heads.jsonl"), web)
+            return HookWitness(url, FileWitness(home / "audit" / "heads.jsonl", owner), web)
         case _:
             return ObjectWitness(url, now)
 
@@ -52,10 +57,14 @@ def witness_from_url(url: str, home: Path, now: Callable[[], datetime], web: Web
 class FileWitness:
     """Lines in one file, 0600, on the disk before `append` returns; keys in files beside it, `NAME.KEYID.pem`."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._last: tuple[int, int] | None = None
-        """Which file was appended to last, and where that ended."""
+    def __init__(self, path: Path, owner: str = "") -> None:
+        self._path, self._owner = path, owner
+        self._last: tuple[int, bytes] | None = None
+        """What was appended last, and where."""
+
+    @property
+    def key(self) -> str:
+        return f"{self._owner}:{self._path}"
 
     @property
     def place(self) -> str:
@@ -71,10 +80,10 @@ class FileWitness:
         if self._last is None:
             return True
         try:
-            found = self._path.stat()
-        except FileNotFoundError:
+            with self._path.open("rb") as file:
+                return os.pread(file.fileno(), len(self._last[1]), self._last[0]) == self._last[1]
+        except (FileNotFoundError, IsADirectoryError):
             return False
-        return found.st_ino == self._last[0] and found.st_size >= self._last[1]
 
     async def publish(self, key_id: str, pem: str) -> None:
         await self._done(lambda: self._publish(self._path.with_suffix(f".{key_id}.pem"), pem))
@@ -103,7 +112,7 @@ class FileWitness:
             if file.write(line) != len(line):
                 raise OSError(None, "no space left")
             os.fsync(file.fileno())
-            self._last = (os.fstat(file.fileno()).st_ino, end + len(line))
+            self._last = (end, line)
         if fresh:
             _sync_folder(self._path.parent)
 
@@ -148,10 +157,17 @@ class ObjectWitness:
 
     def __init__(self, url: str, now: Callable[[], datetime]) -> None:
         self._url, self._now = url.rstrip("/"), now
-        self._last: str | None = None
+        self._last: tuple[str, bytes] | None = None
+        self._mine: set[str] = set()
+        """What this process wrote that counts: its last whole line, and what followed."""
+        self._looks = 0
 
     @property
     def place(self) -> str:
+        return self._url
+
+    @property
+    def key(self) -> str:
         return self._url
 
     @cached_property
@@ -167,19 +183,29 @@ class ObjectWitness:
         kind = "whole" if whole else "part"
         key = f"heads/{now:%Y-%m}/{now:%d-%H%M%S.%f}-{kind}-{secrets.token_hex(4)}.json"
         await self._done(lambda: self._store.put_async(key, line, mode="overwrite"))
-        self._last = key
+        self._last = key, line
+        if whole:
+            self._mine.clear()
+        self._mine.add(key)
 
     async def kept(self) -> bool:
         from obstore.exceptions import NotFoundError
 
+        if self._last is None:
+            return True
+        key, line = self._last
+
         async def there() -> bool:
             try:
-                await self._store.get_async(self._last)
+                return bytes(await (await self._store.get_async(key)).bytes_async()) == line
             except (NotFoundError, FileNotFoundError):
                 return False
-            return True
 
-        return self._last is None or bool(await self._done(there))
+        if not await self._done(there):
+            return False
+        # Listing a month costs many requests: older objects are looked for now and then.
+        self._looks += 1
+        return self._looks % LIST_EVERY != 1 or self._mine <= set(await self._counting())
 
     async def publish(self, key_id: str, pem: str) -> None:
         await self._done(lambda: self._store.put_async(f"keys/{key_id}.pem", pem.encode(), mode="overwrite"))
@@ -242,6 +268,10 @@ class HookWitness:
         """Without path and query, where people put tokens."""
         parts = urlsplit(self._url)
         return f"{parts.scheme}://{parts.hostname}"
+
+    @property
+    def key(self) -> str:
+        return self._kept.key
 
     async def append(self, line: bytes, *, whole: bool) -> None:
         await self._kept.append(line, whole=whole)

@@ -61,7 +61,7 @@ from .given import (
     started_with,
     verifier_of,
 )
-from .lock import WorkerLock
+from .lock import WorkerLock, home_id
 from .sources import new_id, new_token, utc_now
 
 BUS_SECONDS = 0.2
@@ -207,7 +207,9 @@ class Opening:
             queue=self._queue,
             passwords=Argon2Passwords(),
             notary=VaultNotary(self.catalog, vault, utc_now),
-            witness=witness_from_url(settings.audit_heads, settings.home, utc_now, self._trusted_web),
+            witness=witness_from_url(
+                settings.audit_heads, settings.home, utc_now, self._trusted_web, home_id(settings.home)
+            ),
             now=utc_now,
             new_id=new_id,
             new_token=new_token,

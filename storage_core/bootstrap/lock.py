@@ -1,8 +1,11 @@
-"""Who may execute jobs: one process of a home."""
+"""Who may execute jobs: one process of a home, by the home's name."""
 
 import fcntl
+import os
 from pathlib import Path
 from typing import Any
+
+from .sources import new_id
 
 _BORROWED = "borrowed"
 
@@ -40,3 +43,18 @@ class WorkerLock:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+
+def home_id(home: Path) -> str:
+    """This home's name: stable, so that its jobs resume, and its own, so that nobody else's do."""
+    path = home / "worker.id"
+    known = path.read_text("ascii").strip() if path.exists() else ""
+    if not known:
+        known = new_id()
+        fresh = path.with_suffix(".new")
+        with fresh.open("w") as file:
+            file.write(known)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+    return known

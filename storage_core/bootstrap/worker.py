@@ -4,7 +4,6 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 
 from ..backing.queue import DbosWorker, jobs_engine
 from ..domain.errors import StorageError
@@ -13,7 +12,7 @@ from ..services.reconcile import Reconciler
 from ..services.runner import JobRunner
 from ..telemetry import log
 from .core import EXPORT_SECONDS, Core
-from .sources import new_id
+from .lock import home_id
 
 RECONCILE_SECONDS = 60
 PROBE_SECONDS = 30
@@ -27,7 +26,7 @@ async def open_worker(core: Core) -> AsyncIterator[JobRunner]:
     runner = JobRunner(core.kernel, lambda: core.operations, f"worker-{os.getpid()}")
     reconciler = Reconciler(core.kernel, runner)
     engine = jobs_engine(core.settings.jobs, 10)
-    worker = DbosWorker(engine, _executor(core.settings.home), WORKER_JOBS)
+    worker = DbosWorker(engine, home_id(core.settings.home), WORKER_JOBS)
     await worker.launch(runner.run)
     monitor = Monitor(core.kernel)
     tasks = [
@@ -73,18 +72,3 @@ async def _every(
         except Exception:  # noqa: BLE001 - it is logged, with its trace, and the next round comes
             log.exception("upkeep")
         await asyncio.sleep(seconds)
-
-
-def _executor(home: Path) -> str:
-    """This home's name as an executor: stable, so that its jobs resume, and its own, so that nobody else's do."""
-    path = home / "worker.id"
-    known = path.read_text("ascii").strip() if path.exists() else ""
-    if not known:
-        known = new_id()
-        fresh = path.with_suffix(".new")
-        with fresh.open("w") as file:
-            file.write(known)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
-    return known

@@ -1,6 +1,6 @@
 """The audit log's tables: appended under the lock of the chain's head."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, cast
@@ -10,6 +10,7 @@ from sqlalchemy import (
     TextClause,
     and_,
     exists,
+    func,
     insert,
     literal_column,
     or_,
@@ -23,14 +24,15 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ..domain.audit import GENESIS, RAW, AuditEntry, Phase, RawEntry, changes_text, entry_hash
-from ..domain.heads import Head
+from ..domain.heads import ExportedHead, Head
 from ..domain.page import Page, Query
 from .mapping import Mapper
 from .paging import Listing
-from .tables import AuditHeadRow, AuditRow
+from .tables import AuditHeadRow, AuditRow, ExportedHeadRow
 
 _LOG: Any = AuditRow.__table__  # type: ignore[attr-defined]
 _HEADS: Any = AuditHeadRow.__table__  # type: ignore[attr-defined]
+_EXPORTED: Any = ExportedHeadRow.__table__  # type: ignore[attr-defined]
 _MAPPER = Mapper(AuditEntry, _LOG)
 _LISTING = Listing(
     _LOG,
@@ -126,6 +128,34 @@ class AuditRows:
     async def heads(self) -> tuple[Head, ...]:
         query = select(_HEADS.c.chain, _HEADS.c.sequence, _HEADS.c.hash).order_by(_HEADS.c.chain)
         return tuple(Head(*row) for row in await self._connection.execute(query))
+
+    async def remembered(self, place: str) -> tuple[ExportedHead, ...]:
+        c = _EXPORTED.c
+        query = select(c.chain, c.sequence, c.hash, c.since).where(c.place == place).order_by(c.chain)
+        found = await self._connection.execute(query)
+        return tuple(
+            ExportedHead(Head(chain, sequence, hash), since) for chain, sequence, hash, since in found
+        )
+
+    async def remember(
+        self, place: str, heads: Iterable[Head], *, whole: bool, since: datetime | None = None
+    ) -> None:
+        rows = [
+            {"place": place, "chain": h.chain, "sequence": h.sequence, "hash": h.hash, "since": since}
+            for h in sorted(heads, key=lambda h: h.chain)
+        ]
+        if not rows:
+            return
+        maker = postgresql.insert if self._connection.dialect.name == "postgresql" else sqlite.insert
+        new = maker(_EXPORTED)
+        given = new.excluded
+        values = {
+            "sequence": given.sequence, "hash": given.hash, "since": func.coalesce(given.since, _EXPORTED.c.since)
+        }  # fmt: skip
+        ahead = None if whole else _EXPORTED.c.sequence <= given.sequence
+        await self._connection.execute(
+            new.on_conflict_do_update(index_elements=["place", "chain"], set_=values, where=ahead), rows
+        )
 
     async def get(self, chain: str, sequence: int) -> AuditEntry | None:
         query = select(_LOG).where(_LOG.c.chain == chain, _LOG.c.sequence == sequence)

@@ -381,6 +381,17 @@ class AuditHeadRow(SQLModel, table=True):
     hash: str = Field(max_length=64)
 
 
+class ExportedHeadRow(SQLModel, table=True):
+    """What was exported to which place: so that a loss there is known after a restart."""
+
+    __tablename__ = "exported_heads"
+    place: str = Field(primary_key=True, max_length=64)
+    chain: str = Field(primary_key=True, max_length=64)
+    sequence: int = Field(sa_column=Column(BigInteger, nullable=False))
+    hash: str = Field(max_length=64)
+    since: datetime | None = _time()
+
+
 class KeyRow(SQLModel, table=True):
     __tablename__ = "keys"
     __table_args__ = (

@@ -222,7 +222,8 @@ class Verification:
     """`first_bad` is ``chain:sequence`` of the first entry that does not hold, none when all do.
 
     `anchors` counts the exported heads it was compared with, `anchored_at` is when the newest of them was signed;
-    `problem` says why there was nothing to compare with, empty when there was.
+    `problem` says why there was nothing to compare with, or what the comparison cannot show; empty when all is well.
+    `lost`: the place does not hold any more what was exported to it, so that `ok` speaks of the chains alone.
     """
 
     ok: bool
@@ -231,3 +232,4 @@ class Verification:
     anchors: int = 0
     anchored_at: datetime | None = None
     problem: str = ""
+    lost: bool = False

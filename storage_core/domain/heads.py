@@ -26,6 +26,22 @@ class Head:
 
 
 @dataclass(frozen=True, slots=True)
+class ExportedHead:
+    """A chain's last exported head, as the catalog remembers it.
+
+    `since` is when the place had it again after it had lost it; none where it never did.
+    """
+
+    head: Head
+    since: datetime | None = None
+
+
+def missing_from(reached: Mapping[str, int], exported: Iterable[Head]) -> list[Head]:
+    """The exported heads that a place which reaches so far does not hold any more."""
+    return [head for head in exported if head.sequence > reached.get(head.chain, 0)]
+
+
+@dataclass(frozen=True, slots=True)
 class SignedHeads:
     """One exported line: heads, when they were read, and whose signature covers `signed`."""
 

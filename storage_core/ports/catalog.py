@@ -1,6 +1,6 @@
 """The catalog port: our own metadata, read and written in units of work."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Protocol, TypeVar
@@ -11,7 +11,7 @@ from ..domain.backup import Backup
 from ..domain.database import Database
 from ..domain.event import Event
 from ..domain.federation import Identity, SpentFlow
-from ..domain.heads import Head
+from ..domain.heads import ExportedHead, Head
 from ..domain.idempotency import Remembered
 from ..domain.identity import ApiToken, Credential, Misses, Password, Session, SetupClaim, User, UserGrant
 from ..domain.job import Job, JobOrder
@@ -71,6 +71,16 @@ class AuditLog(Protocol):
 
     async def heads(self) -> tuple[Head, ...]:
         """Every chain's head, as remembered apart from the entries."""
+        ...
+
+    async def remembered(self, place: str) -> tuple[ExportedHead, ...]:
+        """What was exported to a place, by its key: each chain's last head."""
+        ...
+
+    async def remember(
+        self, place: str, heads: Iterable[Head], *, whole: bool, since: datetime | None = None
+    ) -> None:
+        """Note what was exported; only `whole` goes back behind what is known. `since`: the place had lost it."""
         ...
 
     async def raw(self, chain: str, after: int | None, limit: int) -> Sequence[RawEntry]:

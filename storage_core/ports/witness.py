@@ -12,12 +12,17 @@ class Witness(Protocol):
         """Where that is, as people know it."""
         ...
 
+    @property
+    def key(self) -> str:
+        """What tells this place from all others, also from one of the same name on another machine."""
+        ...
+
     async def append(self, line: bytes, *, whole: bool) -> None:
         """Keep a line, durably when this returns. `whole`: it stands for everything before it."""
         ...
 
     async def kept(self) -> bool:
-        """Whether what this process appended last is still there; true before it appended anything."""
+        """Whether what this process appended is still there as it was; true before it appended anything."""
         ...
 
     async def publish(self, key_id: str, pem: str) -> None:

@@ -14,7 +14,7 @@ from ..domain.permission import MATRIX, Permission, Rule, ScopeKind, Target, rea
 from ..ports.catalog import UnitOfWork
 from .audit_export import AuditFile, ExportFormat
 from .download import Download
-from .heads import Anchors, anchors, exported
+from .heads import Anchors, again_words, anchors, exported, lost_words, place_key
 from .kernel import Service, missing
 from .operation import Effect, operation
 from .request import ById, ListRequest, Request
@@ -135,8 +135,8 @@ class Audits(Service):
     @operation("audit.verify", needs=Permission.AUDIT_READ, on=a_list("audit"), effect=Effect.READ)
     async def verify(self, ctx: Context, request: VerifyAudit) -> Verification:
         # First what is known outside: whatever was exported by then, the catalog must have.
-        known, problem = await self._anchors()
         mine = _chains(ctx)
+        known, lost, problem = await self._anchors(mine)
         count, first_bad, used = 0, None, 0
         async with self.kernel.catalog.read() as uow:
             # Chains that somebody else remembers come first: an entry moved elsewhere is missing there.
@@ -151,14 +151,22 @@ class Audits(Service):
                     count, used = count + check.sequence, used + len(points)
                     if bad is not None:
                         first_bad = first_bad or f"{chain}:{bad}"
-        return Verification(first_bad is None, count, first_bad, used, known.at if used else None, problem)
+        at = known.at if used else None
+        return Verification(first_bad is None, count, first_bad, used, at, problem, lost)
 
-    async def _anchors(self) -> tuple[Anchors, str]:
+    async def _anchors(self, mine: frozenset[str] | None) -> tuple[Anchors, bool, str]:
+        """What is known outside, whether the place lost some of it, and what is to be said about that."""
+        async with self.kernel.catalog.read() as uow:
+            all_of_them = await uow.audit.remembered(place_key(self.kernel))
+        remembered = [one for one in all_of_them if mine is None or one.head.chain in mine]
         try:
             known = await anchors(self.kernel)
         except StorageError as error:
-            return Anchors({}), error.detail
-        return known, "" if known.count else "No heads were exported yet."
+            return Anchors({}), False, error.detail
+        if lost := lost_words(remembered, {chain: max(at) for chain, at in known.by_chain.items()}):
+            return known, True, lost
+        again = again_words(remembered, self.kernel.now())
+        return known, False, again if known.count else "No heads were exported yet."
 
     async def _followed(self, uow: UnitOfWork, check: ChainCheck) -> ChainCheck:
         """The chain, entry by entry; hashing is done beside the loop, while the next entries are read."""

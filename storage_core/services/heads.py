@@ -1,7 +1,9 @@
 """Exports the audit's signed heads to the witness, and reads them back as evidence."""
 
 import asyncio
+import hashlib
 import logging
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -11,11 +13,13 @@ from ..domain.heads import (
     FORMAT,
     Evidence,
     Exported,
+    ExportedHead,
     Head,
     SignedHeads,
     anchors_of,
     encoded,
     key_id,
+    missing_from,
     read_line,
     signed_line,
     unsigned,
@@ -27,6 +31,8 @@ log = logging.getLogger(__name__)
 #: How long heads may lag behind the log, in intervals, before somebody is told.
 OVERDUE = 3
 LOOKED_AT = 100
+#: How long people are told of a loss after everything was exported anew.
+TOLD_OF = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +43,11 @@ class Anchors:
     count: int = 0
     at: datetime | None = None
     strange: int = 0
+
+
+def place_key(kernel: Kernel) -> str:
+    """Under which name the catalog remembers what was exported to the place."""
+    return hashlib.sha256(kernel.witness.key.encode()).hexdigest()
 
 
 async def anchors(kernel: Kernel) -> Anchors:
@@ -73,7 +84,9 @@ class HeadExport(Service):
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)
         self._told: dict[str, Head] | None = None
-        self._failing = False
+        self._held: dict[str, Head] = {}
+        self._again: datetime | None = None
+        self._failing = self._gone = False
         self._lock = asyncio.Lock()
 
     async def interval(self) -> float:
@@ -93,36 +106,57 @@ class HeadExport(Service):
                 await self._alert(failing=False)
 
     async def _export(self) -> None:
+        key, witness = place_key(self.kernel), self.kernel.witness
         async with self.kernel.catalog.read() as uow:
             now = {head.chain: head for head in await uow.audit.heads()}
+            remembered = [one.head for one in await uow.audit.remembered(key)]
+        if self._told is not None and not await witness.kept():
+            await self._lost()
+            self._told = None
         told = self._told
-        if told is not None and not await self.kernel.witness.kept():
-            log.error(
-                "the audit's heads are gone from %s: all of them are exported again",
-                self.kernel.witness.place,
-            )
-            await self._tell("lost")
-            self._told = told = None
+        carried = await self._carried(now, remembered) if told is None else []
         fresh = [head for chain, head in now.items() if told is None or told.get(chain) != head]
-        if not fresh:
+        if not fresh and not carried:
             return
-        carried = [] if told is not None else await self._carried(now)
         public = await self.kernel.notary.public()
         values = unsigned(FORMAT, self.kernel.now(), public, [*carried, *fresh], whole=told is None)
         line = signed_line(values, await self.kernel.notary.sign(encoded(values)))
-        await self.kernel.witness.publish(key_id(public), self.kernel.notary.pem(public))
-        await self.kernel.witness.append(line, whole=told is None)
-        self._told = now
+        await witness.publish(key_id(public), self.kernel.notary.pem(public))
+        await witness.append(line, whole=told is None)
+        async with self.kernel.catalog.write() as uow:
+            await uow.audit.remember(key, fresh, whole=told is None, since=self._again)
+        self._told = self._held = now
+        self._again, self._gone = None, False
 
-    async def _carried(self, now: dict[str, Head]) -> list[Head]:
-        """The highest heads the place knows: a catalog that was set back must not make it forget them."""
+    async def _carried(self, now: dict[str, Head], remembered: list[Head]) -> list[Head]:
+        """The highest heads the place knows: a catalog that was set back must not make it forget them.
+
+        Where the place lost some, those this process exported stand for them. What the catalog remembers does not:
+        whoever can write it would have us sign anything.
+        """
         known = (await anchors(self.kernel)).by_chain
-        heads = [Head(chain, max(at), at[max(at)]) for chain, at in known.items()]
-        lost = [head for head in heads if _set_back(head, now.get(head.chain))]
-        for head in lost:
-            log.error("the audit log of %s was set back: entry %d is known outside and not here any more",
-                      head.chain, head.sequence)  # fmt: skip
-        return [head for head in heads if now.get(head.chain) != head]
+        reached = {chain: max(at) for chain, at in known.items()}
+        held = missing_from(reached, self._held.values())
+        if held or missing_from(reached, remembered):
+            await self._lost()
+            self._again = self.kernel.now()
+        heads = {chain: Head(chain, last, known[chain][last]) for chain, last in reached.items()}
+        heads |= {head.chain: head for head in held}
+        evidence = {**{head.chain: head for head in remembered}, **heads}
+        for head in evidence.values():
+            if _set_back(head, now.get(head.chain)):
+                log.error("the audit log of %s was set back: entry %d was exported and is not here any more",
+                          head.chain, head.sequence)  # fmt: skip
+        return [head for head in heads.values() if now.get(head.chain) != head]
+
+    async def _lost(self) -> None:
+        """Said once for each loss, also when exporting anew takes several attempts."""
+        if self._gone:
+            return
+        self._gone = True
+        log.error("the place of the audit's heads, %s, lost what was written to it: all heads are exported again",
+                  self.kernel.witness.place)  # fmt: skip
+        await self._tell("lost")
 
     async def _alert(self, *, failing: bool) -> None:
         if failing is self._failing:
@@ -142,17 +176,51 @@ def _set_back(head: Head, now: Head | None) -> bool:
     return now is None or now.sequence < head.sequence or (now.sequence == head.sequence and now != head)
 
 
+def lost_words(remembered: Collection[ExportedHead], reached: Mapping[str, int]) -> str:
+    """That the place does not hold what was exported to it, empty when it does."""
+    gone = missing_from(reached, [one.head for one in remembered])
+    if not gone:
+        return ""
+    count = (
+        f"the last exported heads of {len(gone)} chains"
+        if len(gone) > 1
+        else f"the last head of {gone[0].chain}"
+    )
+    return (
+        f"The place lost what was written to it: {count} cannot be found there any more. Until all heads are exported"
+        " again, what is cut from the log cannot be told; compare it with a copy of the lost heads."
+    )
+
+
+def again_words(remembered: Collection[ExportedHead], now: datetime) -> str:
+    """That the place had lost heads lately and since when it guards the log again, empty when it had not."""
+    since = max((one.since for one in remembered if one.since is not None), default=None)
+    if since is None or now - since > TOLD_OF:
+        return ""
+    return (
+        "The place had lost what was written to it; all heads were exported again and guard the log since"
+        f" {instant(since)}. What was cut before then cannot be told; compare the log with a copy of the lost heads."
+    )
+
+
 async def exported(kernel: Kernel) -> Exported:
     """How far the heads are exported, and what is wrong with that."""
     public = await kernel.notary.public()
     place, pem = kernel.witness.place, kernel.notary.pem(public)
+    # First what should be there: an export in between only adds to what is found.
+    async with kernel.catalog.read() as uow:
+        remembered = await uow.audit.remembered(place_key(kernel))
     try:
         known = await anchors(kernel)
     except StorageError as error:
         return Exported(place, key_id(public), pem, None, 0, error.detail)
     reached = {chain: max(at) for chain, at in known.by_chain.items()}
-    problem = await _problem(kernel, known, reached)
-    return Exported(place, key_id(public), pem, known.at, sum(reached.values()), problem)
+    said = (
+        lost_words(remembered, reached),
+        await _problem(kernel, known, reached),
+        again_words(remembered, kernel.now()),
+    )
+    return Exported(place, key_id(public), pem, known.at, sum(reached.values()), " ".join(filter(None, said)))
 
 
 async def _problem(kernel: Kernel, known: Anchors, reached: dict[str, int]) -> str:

@@ -4,6 +4,7 @@ import os
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -11,6 +12,7 @@ from sqlalchemy import text
 from storage_core import audit_verify
 from storage_core.catalog.catalog import SqlCatalog, open_engine
 from storage_core.catalog.migrate import migrate
+from storage_core.domain.heads import Head
 from storage_core.domain.provider import Endpoint
 from tests.contract.audit_log import Copy, Log, campaign
 from tests.contract.catalog_contract import Handed, an_entry
@@ -76,6 +78,24 @@ class AuditContract:
         await again.grow(6)
         found = await again.verify()
         assert (found.ok, found.first_bad) == (False, "system:3")
+
+    async def test_what_was_exported_is_remembered_for_each_place(self, log: Log) -> None:
+        """Two writers leave the higher head; only a whole line goes back, and keeps since when the place is whole."""
+        since = datetime(2026, 11, 1, tzinfo=UTC)
+
+        async def told(*heads: tuple[str, int], **how: Any) -> dict[str, tuple[int, str, datetime | None]]:
+            async with log.catalog.write() as uow:
+                await uow.audit.remember("p", [Head(c, n, f"h{n}") for c, n in heads], **how)
+            async with log.catalog.read() as uow:
+                assert await uow.audit.remembered("other") == ()
+                found = await uow.audit.remembered("p")
+            return {one.head.chain: (one.head.sequence, one.head.hash, one.since) for one in found}
+
+        assert await told(whole=True) == {}
+        assert await told(("a", 5), ("b", 1), whole=True) == {"a": (5, "h5", None), "b": (1, "h1", None)}
+        assert await told(("a", 4), ("b", 2), whole=False) == {"a": (5, "h5", None), "b": (2, "h2", None)}
+        assert (await told(("a", 3), whole=True, since=since))["a"] == (3, "h3", since)
+        assert (await told(("a", 4), whole=False))["a"] == (4, "h4", since)
 
     async def test_an_export_verifies_alone_and_against_the_exported_heads(
         self, log: Log, tmp_path: Path

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from storage_core.backing.outbound import Guard, GuardedWeb
-from storage_core.backing.witness import FileWitness, HookWitness, ObjectWitness, witness_from_url
+from storage_core.backing.witness import LIST_EVERY, FileWitness, HookWitness, ObjectWitness, witness_from_url
 from storage_core.domain.errors import StoreFailure, Unreachable
 from storage_core.domain.outbound import Rules
 from storage_core.ports.witness import Witness
@@ -69,7 +69,8 @@ async def test_a_file_that_lost_what_was_written_is_known(tmp_path: Path) -> Non
     path = tmp_path / "heads.jsonl"
     witness = FileWitness(path)
     assert await witness.kept()
-    for harm in (path.unlink, lambda: path.write_bytes(b"1"), lambda: path.rename(tmp_path / "away")):
+    for harm in (path.unlink, lambda: path.write_bytes(b"1"), lambda: path.rename(tmp_path / "away"),
+                 lambda: path.write_bytes(b"of somebody else, and longer\n")):  # fmt: skip
         await witness.append(b"12\n", whole=True)
         assert await witness.kept()
         harm()
@@ -114,6 +115,25 @@ async def test_an_object_store_answers_what_counts_across_months(store: Store) -
     for work in (witness.append(b"x", whole=False), read(witness), witness.keys()):
         with pytest.raises(StoreFailure, match="s3://bucket"):
             await work
+
+
+async def test_an_object_store_that_lost_an_object_is_known(store: Store) -> None:
+    for harm in (lambda key: store.objects.pop(key), lambda key: store.objects.update({key: b"else"})):
+        witness = ObjectWitness("s3://bucket", Clock())
+        await witness.append(b"1", whole=True)
+        assert await witness.kept()
+        harm(max(k for k in store.objects if k.startswith("heads/")))
+        assert not await witness.kept()
+        store.objects.clear()
+
+
+async def test_an_object_before_the_last_one_is_missed_after_a_while(store: Store) -> None:
+    witness = ObjectWitness("s3://bucket", Clock())
+    await witness.append(b"1", whole=True)
+    await witness.append(b"2", whole=False)
+    assert await witness.kept()
+    del store.objects[min(k for k in store.objects if k.startswith("heads/"))]
+    assert not all([await witness.kept() for _ in range(LIST_EVERY)])
 
 
 async def test_a_web_hook_is_told_and_what_it_was_told_can_be_read_again(

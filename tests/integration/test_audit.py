@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from storage_core import audit_verify
 from storage_core.backing.witness import FileWitness
@@ -18,6 +19,7 @@ from storage_core.bootstrap import migrate, open_core
 from storage_core.domain.audit import AuditEntry, Phase
 from storage_core.domain.errors import AuditUnavailable, Forbidden, NotFound
 from storage_core.domain.permission import Role
+from storage_core.services.heads import exported
 from storage_core.settings import Settings
 from tests.integration.doors import PASSWORD, Doors, doors_at
 
@@ -239,8 +241,8 @@ async def test_an_export_is_an_entry_itself(doors: Doors) -> None:
 
 
 @asynccontextmanager
-async def closing(home: Path) -> AsyncIterator[Any]:
-    settings = Settings(home=home)
+async def closing(home: Path, **more: Any) -> AsyncIterator[Any]:
+    settings = Settings(home=home, **more)
     await migrate(settings)
     async with open_core(settings) as core:
         yield core
@@ -298,9 +300,106 @@ async def test_heads_that_are_gone_are_noticed_and_all_exported_again(
     await doors.core.heads.export()
     events = await doors.core.kernel.catalog.events(before, 100)
     assert [e.verb for e in events if e.topic == "audit"] == ["lost"]
-    assert "are gone" in caplog.text
+    assert caplog.text.count("lost what was written to it") == 1
     line = json.loads(path.read_bytes())
     assert line["whole"] is True and quiet.id in {head["chain"] for head in line["heads"]}
+
+
+async def cut_the_last(doors: Doors, chain: str) -> int:
+    """Takes a chain's last entry away and sets its head back, as if it had never been; answers its number."""
+    engine: Any = doors.core.kernel.catalog
+    async with engine.engine.begin() as connection:
+        named = {"chain": chain}
+        last = (
+            await connection.execute(text("select max(sequence) from audit where chain = :chain"), named)
+        ).scalar_one()
+        await connection.execute(
+            text("delete from audit where chain = :chain and sequence = :last"), {**named, "last": last}
+        )
+        await connection.execute(
+            text(
+                "update audit_heads set sequence = :last - 1, hash ="
+                " (select hash from audit where chain = :chain and sequence = :last - 1) where chain = :chain"
+            ),
+            {**named, "last": last},
+        )
+    return int(last)
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_a_quiet_chain_cut_after_the_loss_is_found(doors: Doors, at_once: bool) -> None:
+    """Whether it is cut before all heads are exported again or after that."""
+    quiet, path = await doors.tenant("quiet"), doors.core.settings.home / "audit" / "heads.jsonl"
+    for title in ("Quiet", "Quieter"):
+        await doors.call("tenants.update", id=quiet.id, title=title)
+    await doors.core.heads.export()
+    path.unlink()
+    if at_once:
+        last = await cut_the_last(doors, quiet.id)
+    await doors.tenant("news")
+    await doors.core.heads.export()
+    if not at_once:
+        assert (await doors.call("audit.verify")).ok
+        last = await cut_the_last(doors, quiet.id)
+    found = await doors.call("audit.verify")
+    assert (found.ok, found.first_bad) == (False, f"{quiet.id}:{last}")
+
+
+async def test_lost_heads_are_said_to_be_lost_until_all_are_exported_again(doors: Doors) -> None:
+    path = doors.core.settings.home / "audit" / "heads.jsonl"
+    never = await doors.call("audit.verify")
+    assert (never.lost, never.problem) == (False, "No heads were exported yet.")
+    await doors.tenant("acme")
+    await doors.core.heads.export()
+    assert (await doors.call("audit.verify")).problem == ""
+    path.unlink()
+    found = await doors.call("audit.verify")
+    assert (found.ok, found.lost, found.anchors) == (True, True, 0)
+    for said in (found.problem, (await doors.call("audit.heads")).problem):
+        assert "lost what was written to it" in said
+    await doors.core.heads.export()
+    again = await doors.call("audit.verify")
+    assert (again.ok, again.lost) == (True, False)
+    since = json.loads(path.read_bytes())["at"][:16]
+    for said in (again.problem, (await doors.call("audit.heads")).problem):
+        assert f"guard the log since {since}" in said
+    await doors.tenant("globex")
+    await doors.core.heads.export()
+    assert "guard the log since" in (await doors.call("audit.heads")).problem
+    doors.clock.ahead = timedelta(days=31)
+    assert (await doors.call("audit.verify")).problem == ""
+
+
+async def test_a_restart_knows_what_the_place_lost(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    home = tmp_path / "home"
+    heads = home / "audit" / "heads.jsonl"
+    async with doors_at(home) as doors:
+        for name in ("acme", "globex"):
+            await doors.tenant(name)
+            await doors.core.heads.export()
+    lines = heads.read_bytes().splitlines(keepends=True)
+    heads.write_bytes(lines[0])  # cut short: the file is there, and what came last is not
+    async with doors_at(home) as doors:
+        before = await doors.core.kernel.catalog.last_event()
+        found = await doors.call("audit.verify")
+        assert (found.lost, found.anchors > 0) == (True, True)
+        for _ in range(2):
+            await doors.core.heads.export()
+        events = await doors.core.kernel.catalog.events(before, 100)
+        assert [e.verb for e in events if e.topic == "audit"] == ["lost"]
+        assert caplog.text.count("lost what was written to it") == 1
+        found = await doors.call("audit.verify")
+        assert (found.ok, found.lost) == (True, False)
+        assert "guard the log since" in found.problem
+
+
+async def test_another_place_has_lost_nothing(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    async with doors_at(home) as doors:
+        await doors.tenant("acme")
+    async with closing(home, audit_heads_url=f"file://{tmp_path}/else.jsonl") as core:
+        await core.heads.export()
+        assert (await exported(core.kernel)).problem == ""
 
 
 async def test_heads_that_nobody_exports_are_a_problem_after_a_while(doors: Doors) -> None:
