@@ -124,6 +124,22 @@ def _harm(home: Path, statement: str) -> None:
         catalog.commit()
 
 
+async def test_the_badge_says_that_signed_heads_are_missing(signed_in: Any, told: Told) -> None:
+    page: Page = await signed_in()
+    verdict = page.get_by_role("region", name="Verification")
+    heads = told.console.home / "audit" / "heads.jsonl"
+    await page.goto("/audit")
+    await expect(verdict).to_contain_text(re.compile(r"Compared with \d+ heads?"))
+    kept = heads.rename(heads.with_suffix(".kept"))
+    heads.mkdir()  # so that they are not exported again meanwhile
+    try:
+        await page.get_by_role("button", name="Verify").click()
+        await expect(verdict).to_contain_text("signed heads missing")
+    finally:
+        heads.rmdir()
+        kept.rename(heads)
+
+
 async def test_the_signed_export_verifies_without_the_console(signed_in: Any, tmp_path: Path) -> None:
     page: Page = await signed_in()
     await page.goto("/audit")

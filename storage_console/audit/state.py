@@ -115,13 +115,13 @@ class Audit(ListState, rx.State):
             yield toast("error", failed.title, description=failed.detail)
 
     def _judge(self, found: Verification) -> None:
+        if found.problem:  # said once, beside the verdict
+            self.place_problem = self.place_problem.replace(found.problem, "").strip()
         if found.first_bad is not None:
             self.verdict, self.verified = "bad", f"Not as it was written from {found.first_bad} on"
         elif found.lost:
-            self.verdict, self.verified = (
-                "lost",
-                f"Fits together to #{words.number(found.entries)}, signed heads lost",
-            )
+            fits = f"Fits together to #{words.number(found.entries)}"
+            self.verdict, self.verified = "lost", f"{fits}, signed heads missing"
         else:
             self.verdict, self.verified = "ok", f"Verified to #{words.number(found.entries)}"
         self.anchored = (

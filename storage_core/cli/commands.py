@@ -110,8 +110,8 @@ def _command(op: "Operation") -> click.Command:
         answer = guarded(work)
         output.show(answer, as_json=as_json)
         failed = tested and any(step["status"] == StepStatus.FAILED for step in answer)
-        if failed or (isinstance(answer, dict) and answer.get("ok") is False):
-            raise SystemExit(REFUSED)  # the answer itself says that something does not hold
+        if failed or (isinstance(answer, dict) and not _holds(answer)):
+            raise SystemExit(REFUSED)
 
     flags = [_json_flag()]
     if immediate(op) is Ticket:
@@ -119,6 +119,16 @@ def _command(op: "Operation") -> click.Command:
     return click.Command(
         op.verb, params=[*params.options(op.request), *flags], callback=callback, help=op.summary
     )
+
+
+def _holds(answer: dict[str, Any]) -> bool:
+    """Whether an answer says so itself. Entries that fit together are no success when what guards their end is gone."""
+    if answer.get("ok") is True and answer.get("lost") is True:
+        click.echo(
+            f"What is there fits together; that nothing was cut is not proven. {answer['problem']}", err=True
+        )
+        return False
+    return answer.get("ok") is not False
 
 
 def _saving(op: "Operation") -> click.Command:

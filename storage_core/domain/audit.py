@@ -223,7 +223,7 @@ class Verification:
 
     `anchors` counts the exported heads it was compared with, `anchored_at` is when the newest of them was signed;
     `problem` says why there was nothing to compare with, or what the comparison cannot show; empty when all is well.
-    `lost`: the place does not hold any more what was exported to it, so that `ok` speaks of the chains alone.
+    `lost`: what was exported is not to be found at its place, so that `ok` speaks of the chains alone.
     """
 
     ok: bool

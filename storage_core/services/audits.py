@@ -155,14 +155,14 @@ class Audits(Service):
         return Verification(first_bad is None, count, first_bad, used, at, problem, lost)
 
     async def _anchors(self, mine: frozenset[str] | None) -> tuple[Anchors, bool, str]:
-        """What is known outside, whether the place lost some of it, and what is to be said about that."""
+        """What is known outside, whether some of it is not to be found, and what is to be said about that."""
         async with self.kernel.catalog.read() as uow:
             all_of_them = await uow.audit.remembered(place_key(self.kernel))
         remembered = [one for one in all_of_them if mine is None or one.head.chain in mine]
         try:
             known = await anchors(self.kernel)
         except StorageError as error:
-            return Anchors({}), False, error.detail
+            return Anchors({}), bool(remembered), error.detail
         if lost := lost_words(remembered, {chain: max(at) for chain, at in known.by_chain.items()}):
             return known, True, lost
         again = again_words(remembered, self.kernel.now())

@@ -347,3 +347,18 @@ def test_sizes_as_people_read_them() -> None:
     assert [size(n) for n in (0, 1, 999, 1500, 2_000_000, 5 * 10**15)] == [
         *("", "1 bytes", "999 bytes", "1.5 kB", "2.0 MB", "5000.0 TB")
     ]
+
+
+def test_verifying_is_no_success_while_the_signed_heads_are_lost(home: Home) -> None:
+    home.json("tenants", "create", "--name", "heads")
+    (home.path / "audit" / "heads.jsonl").unlink()
+    done = home.run("audit", "verify", "--json")
+    found = json.loads(done.stdout)
+    assert (done.returncode, found["ok"], found["lost"]) == (1, True, True)
+    assert done.stderr.startswith("What is there fits together; that nothing was cut is not proven. "), (
+        done.stderr
+    )
+    home.json("tenants", "create", "--name", "more-heads")  # whoever writes exports when it ends
+    again = home.json("audit", "verify")
+    assert (again["ok"], again["lost"]) == (True, False)
+    assert "guard the log since" in again["problem"]
