@@ -49,6 +49,7 @@ class TenantRow(Versioned, table=True):
     title: str
     status: str = Field(max_length=16)
     status_reason: str | None = None
+    policy: str = _text(nullable=False)
     created_at: datetime = _time(nullable=False, index=True)
     updated_at: datetime = _time(nullable=False)
 

@@ -120,6 +120,11 @@ class UserDisabled(Forbidden):
     default_hint = "Ask an administrator."
 
 
+class PolicyRefused(Forbidden):
+    code, title = "policy_refused", "The tenant's policy does not allow this"
+    default_hint = "Ask an administrator to change the tenant's policy."
+
+
 class CrossSite(Forbidden):
     code, title = "cross_site", "Refused: the request came from another site"
     default_hint = "Use the console's own pages, or an API token in the Authorization header."

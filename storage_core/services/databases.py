@@ -1,5 +1,6 @@
 """Databases: create, adopt, look into, configure, optimize, delete."""
 
+from contextlib import suppress
 from dataclasses import replace
 
 from pydantic import Field
@@ -13,9 +14,18 @@ from ..domain.database import (
     ExistingDatabase,
     OptimizeReport,
 )
-from ..domain.errors import Conflict, InvalidRequest, NameTaken, NotFound, Protected, StorageError
+from ..domain.errors import (
+    Conflict,
+    InvalidRequest,
+    NameTaken,
+    NotFound,
+    Protected,
+    QuotaExceeded,
+    StorageError,
+    VersionConflict,
+)
 from ..domain.naming import SCRATCH_PREFIX, checked_name, file_name, physical_name, said
-from ..domain.page import Page
+from ..domain.page import Clause, Page, Query, Test
 from ..domain.permission import Permission
 from ..domain.provider import Provider
 from ..domain.tenant import Tenant
@@ -116,12 +126,7 @@ class Databases(Service):
 
     @operation("databases.create", needs=Permission.DATABASE_WRITE, on=new_database())
     async def create(self, ctx: Context, request: CreateDatabase) -> Database:
-        async with self.kernel.catalog.write() as uow:
-            row, provider = await self.reserve(uow, ctx, request)
-            if request.default:
-                _refuse_unowned(row)
-            row = replace(row, settings=tuple(sorted(request.settings.items())))
-            await uow.databases.add(row)
+        row, provider = await raced(lambda: self._reserved(ctx, request))
         try:
             engine = await self.engine_of(provider)
             await self.claims.claim(row, engine)
@@ -139,6 +144,15 @@ class Databases(Service):
             raise
         return await raced(lambda: self._chosen(row.id)) if request.default else row
 
+    async def _reserved(self, ctx: Context, request: CreateDatabase) -> tuple[Database, Provider]:
+        async with self.kernel.catalog.write() as uow:
+            row, provider = await self.reserve(uow, ctx, request)
+            if request.default:
+                _refuse_unowned(row)
+            row = replace(row, settings=tuple(sorted(request.settings.items())))
+            await uow.databases.add(row)
+        return row, provider
+
     async def _chosen(self, id: str) -> Database:
         """Make a database its tenant's default; only now that it is there."""
         async with self.kernel.catalog.write() as uow:
@@ -153,6 +167,8 @@ class Databases(Service):
             owner = await self._owner(uow, ctx, request)
         engine = await self.engine_of(provider)
         await self._adoptable(provider, engine, request.physical_name)
+        if owner is not None:
+            owner.policy.admit(provider.kind)
         row = replace(
             self._row(request, owner, request.physical_name),
             location=engine.location(request.physical_name),
@@ -161,10 +177,12 @@ class Databases(Service):
         )
         for _ in range(RACES):
             judged = await self._twins.refuse(provider, engine, request.physical_name)
-            async with self.kernel.catalog.write() as uow:
-                if await self._twins.is_new(uow, provider, request.physical_name, judged):
-                    await uow.databases.add(row)
-                    return row
+            with suppress(VersionConflict):
+                async with self.kernel.catalog.write() as uow:
+                    if await self._twins.is_new(uow, provider, request.physical_name, judged):
+                        await within_quota(uow, owner)
+                        await uow.databases.add(row)
+                        return row
         raise Conflict("Others adopt databases at the same time.", hint="Repeat it.")
 
     async def _adoptable(self, provider: Provider, engine: Engine, name: str) -> None:
@@ -292,6 +310,9 @@ class Databases(Service):
         provider = await found(uow.providers.get(request.provider_id), "provider", request.provider_id)
         owner = await self._owner(uow, ctx, request)
         tenant_id, tenant_name = (owner.id, owner.name) if owner else (None, None)
+        if owner is not None:
+            owner.policy.admit(provider.kind)
+        await within_quota(uow, owner)
         checked_name(request.name, "name")
         physical = physical_name(tenant_id, tenant_name, request.namespace, request.name)
         if provider.kind.is_files:
@@ -335,6 +356,20 @@ def _shown(ctx: Context, row: Database) -> Database:
     """The database as this caller may see it: where it lies only with the right to inspect its provider."""
     allowed = may_inspect(ctx, database_target(row))
     return row if allowed else replace(row, location=None, problem=None)
+
+
+async def within_quota(uow: UnitOfWork, owner: Tenant | None) -> None:
+    """Refuse one database more than a tenant may have, whoever else makes one at the same moment."""
+    owner = None if owner is None else await uow.tenants.get(owner.id)
+    if owner is None or owner.policy.databases is None:
+        return
+    held = await uow.databases.find(Query((Clause("tenant_id", Test.ANY_OF, (owner.id,)),), limit=1))
+    if held.total >= owner.policy.databases:
+        raise QuotaExceeded(
+            f"The tenant {said(owner.name)} may have {owner.policy.databases} databases and has {held.total}.",
+            hint="Delete one it no longer needs, or ask an administrator to change the tenant's policy.",
+        )
+    await uow.tenants.save(owner)  # whoever counted at the same moment counts again
 
 
 def _refuse_unowned(row: Database) -> None:

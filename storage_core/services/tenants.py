@@ -1,4 +1,4 @@
-"""Tenants: create, list, get, update, suspend, resume, delete, usage."""
+"""Tenants: create, list, get, update, policies, suspend, resume, delete, usage."""
 
 from dataclasses import replace
 
@@ -9,7 +9,8 @@ from ..domain.errors import Conflict, InUse, StorageError
 from ..domain.naming import checked_name
 from ..domain.page import Clause, Page, Query, Test
 from ..domain.permission import Permission
-from ..domain.tenant import Tenant, TenantStatus, TenantUsage
+from ..domain.provider import EngineKind
+from ..domain.tenant import Policy, Tenant, TenantStatus, TenantUsage
 from ..ports.catalog import UnitOfWork
 from .kernel import Service, found
 from .operation import Effect, operation
@@ -42,6 +43,23 @@ class UpdateTenant(ById):
 
     title: str = Field(min_length=1, max_length=200, examples=["Acme Corporation"])
     """What people read."""
+
+
+class TenantPolicies(ById):
+    """Set what a tenant may have: the whole policy, what is left out is not limited."""
+
+    engines: tuple[EngineKind, ...] | None = Field(None, examples=[["postgresql", "sqlite"]])
+    """The kinds of engines its databases may live on; databases it has already stay."""
+    encryption: bool = False
+    """Its documents are kept in encrypted collections alone."""
+    databases: int | None = Field(None, ge=0, examples=[10])
+    """How many databases it may have."""
+    documents: int | None = Field(None, ge=0, examples=[1_000_000])
+    """How many documents each of its databases may hold in collections."""
+    bytes: int | None = Field(None, ge=0, examples=[10_000_000_000])
+    """How many bytes of documents, as JSON, each of its databases may hold in collections."""
+    connections: int | None = Field(None, ge=1, le=100, examples=[4])
+    """How many connections a process keeps to each of its databases."""
 
 
 class SuspendTenant(Confirmed):
@@ -102,6 +120,13 @@ class Tenants(Service):
         async with self.kernel.catalog.write() as uow:
             tenant = await found(uow.tenants.get(request.id), "tenant", request.id)
             return await self._save(uow, replace(tenant, title=request.title))
+
+    @operation("tenants.policies", needs=Permission.TENANT_ADMIN, on=tenant(), while_suspended=True)
+    async def policies(self, ctx: Context, request: TenantPolicies) -> Tenant:
+        policy = Policy(**request.model_dump(exclude={"id"}))
+        async with self.kernel.catalog.write() as uow:
+            tenant = await found(uow.tenants.get(request.id), "tenant", request.id)
+            return await self._save(uow, replace(tenant, policy=policy))
 
     @operation("tenants.suspend", needs=Permission.TENANT_DANGER, on=tenant(), while_suspended=True)
     async def suspend(self, ctx: Context, request: SuspendTenant) -> Tenant:

@@ -198,6 +198,7 @@ REQUESTS: dict[str, Callable[[Stage], Any]] = {
     "tenants.delete": lambda s: _confirmed(s._tenant(), lambda t: t.name),
     "tenants.get": lambda s: {"id": s.tenant},
     "tenants.list": lambda s: {},
+    "tenants.policies": lambda s: _by_id(s._tenant(), databases=3),
     "tenants.resume": lambda s: _by_id(s._suspended()),
     "tenants.suspend": lambda s: _confirmed(s._tenant(), lambda t: t.name),
     "tenants.update": lambda s: {"id": s.tenant, "title": s.fresh("Title")},

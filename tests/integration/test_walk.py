@@ -87,6 +87,7 @@ SPEC: dict[str, tuple[str, str]] = {
     "tenants.delete": ("2 - - -", "s"),
     "tenants.get": ("Y Y Y Y", "t"),
     "tenants.list": ("Y Y Y Y", "l"),
+    "tenants.policies": ("Y - - -", "s"),
     "tenants.resume": ("Y - - -", "s"),
     "tenants.suspend": ("2 - - -", "s"),
     "tenants.update": ("Y Y - -", "t"),
