@@ -6,7 +6,7 @@ from functools import cached_property
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from platformdirs import user_data_path
 from pydantic import (
@@ -159,8 +159,10 @@ class Settings(BaseSettings):
             return value
         parts = urlsplit(value)
         named = parts.path if parts.scheme == "file" else parts.hostname
-        if parts.scheme not in {"file", "s3", "https", "http"} or not named:
-            raise ValueError("must begin with file://, s3:// or https://")
+        if (parts.scheme not in {"file", "s3"} and not _sealed_or_here(parts)) or not named:
+            raise ValueError(
+                "must begin with file://, s3:// or https:// (http:// only for a web hook on this machine)"
+            )
         return value
 
     @model_validator(mode="after")
@@ -189,10 +191,7 @@ class Settings(BaseSettings):
     @classmethod
     def _issuer(cls, value: str | None) -> str | None:
         split = urlsplit(value or "https://none")
-        on_this_machine = split.hostname in ("127.0.0.1", "::1", "localhost")
-        if not split.hostname or (
-            split.scheme != "https" and not (split.scheme == "http" and on_this_machine)
-        ):
+        if not split.hostname or not _sealed_or_here(split):
             raise ValueError("must begin with https:// (http:// only for a provider on this machine)")
         if split.query or split.fragment:
             raise ValueError("must have neither query nor fragment")
@@ -280,6 +279,12 @@ class Settings(BaseSettings):
     @cached_property
     def address(self) -> str:
         return self.public_url or f"http://{self.host}:{self.port}"
+
+
+def _sealed_or_here(parts: SplitResult) -> bool:
+    """Whether nobody on the way can read or change what goes to this web address."""
+    here = parts.hostname in ("127.0.0.1", "::1", "localhost")
+    return parts.scheme == "https" or (parts.scheme == "http" and here)
 
 
 def _file_values(path: Path) -> dict[str, Any]:

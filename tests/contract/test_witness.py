@@ -161,6 +161,8 @@ async def test_a_web_hook_is_not_followed_elsewhere(store: Store, tmp_path: Path
         ("file:///var/lib/heads.jsonl", FileWitness),
         ("s3://bucket/audit", ObjectWitness),
         ("https://hooks.example/x", HookWitness),
+        ("http://127.0.0.1:9/x", HookWitness),
+        ("http://[::1]:9/x", HookWitness),
     ],
 )
 def test_the_address_says_what_kind_of_place_it_is(tmp_path: Path, url: str, kind: type) -> None:
@@ -169,11 +171,24 @@ def test_the_address_says_what_kind_of_place_it_is(tmp_path: Path, url: str, kin
     assert isinstance(witness_from_url(settings.audit_heads, tmp_path, Clock(), web), kind)
 
 
-@pytest.mark.parametrize("url", ["heads.jsonl", "ftp://x/y", "s3://", "https://", "file://"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("heads.jsonl", "ftp://x/y", "s3://", "https://", "file://"),
+        *(
+            "http://169.254.169.254/x",
+            "http://hooks.example/x",
+            "http://127.0.0.1.example/x",
+            "http://",
+            "http://[",
+        ),
+    ],
+)
 def test_an_address_that_is_none_stops_the_start(
     tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STORAGE_HOME", str(tmp_path))
     monkeypatch.setenv("STORAGE_AUDIT_HEADS_URL", url)
-    with pytest.raises(SettingsError, match="STORAGE_AUDIT_HEADS_URL"):
+    with pytest.raises(SettingsError, match=r"^STORAGE_AUDIT_HEADS_URL: ") as caught:
         Settings.load()
+    assert "\n" not in str(caught.value)
