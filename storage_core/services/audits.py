@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime
+from typing import Annotated
 
 from pydantic import Field
 
@@ -17,7 +18,7 @@ from .download import Download
 from .heads import Anchors, again_words, anchors, exported, lost_words, place_key
 from .kernel import Service, missing
 from .operation import Effect, operation
-from .request import ById, ListRequest, Request
+from .request import LINES, ById, ListRequest, Request
 from .targets import a_list, everything
 
 RUN = 2000
@@ -98,7 +99,7 @@ class ExportAudit(AuditFilter):
 
     format: ExportFormat = ExportFormat.JSONL
     """jsonl (signed, every field), csv or xlsx."""
-    q: str = Field("", max_length=200, examples=[""])
+    q: Annotated[str, LINES] = Field("", max_length=200, examples=[""])
     """Free text to look for."""
 
 
@@ -110,7 +111,7 @@ async def _entry_target(uow: UnitOfWork, _ctx: Context, request: GetAudit) -> Ta
 async def _entry(uow: UnitOfWork, id: str) -> AuditEntry:
     chain, _, number = id.rpartition(":")
     known = number.isascii() and number.isdigit() and len(number) < 19
-    entry = await uow.audit.get(chain, int(number)) if known and "\x00" not in chain else None
+    entry = await uow.audit.get(chain, int(number)) if known else None
     if entry is None:
         raise missing("audit", id)
     return entry

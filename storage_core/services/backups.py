@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -19,7 +19,7 @@ from .handle import JobHandle
 from .kernel import Kernel, Service, found, missing
 from .operation import Accepted, Effect, durable, operation
 from .pipeline import Pipeline
-from .request import ById, Confirmed, ListRequest, Request
+from .request import LINES, ById, Confirmed, ListRequest, Request
 from .targets import a_list, backup, database
 
 
@@ -28,7 +28,7 @@ class CreateBackup(Request):
 
     database_id: str = Field(max_length=64)
     """The database to back up."""
-    note: str = Field("", max_length=500, examples=["before the migration"])
+    note: Annotated[str, LINES] = Field("", max_length=500, examples=["before the migration"])
     """Why, for people."""
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Annotated
 
 from pydantic import Field
 
@@ -22,7 +23,7 @@ from ..domain.permission import Permission, Target
 from ..ports.catalog import UnitOfWork
 from .kernel import Kernel, Service, options_in
 from .operation import Effect, operation
-from .request import Request
+from .request import LINES, Request
 from .targets import everything
 
 
@@ -47,7 +48,7 @@ class Setting:
 class ListSettings(Request):
     """List every setting with its value and where that comes from."""
 
-    q: str = Field("", max_length=200, examples=[""])
+    q: Annotated[str, LINES] = Field("", max_length=200, examples=[""])
     """Free text to look for in names and descriptions."""
 
 

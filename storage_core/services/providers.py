@@ -1,7 +1,7 @@
 """Providers: register engines, test them step by step, keep their connection."""
 
 from dataclasses import replace
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
@@ -31,7 +31,7 @@ from ..domain.provider import (
 )
 from .kernel import Kernel, Service, found, password_place, previous_place, put_secret, raced
 from .operation import Effect, operation
-from .request import ById, Confirmed, ListRequest, Request
+from .request import LINES, ById, Confirmed, ListRequest, Request
 from .targets import a_list, everything, may_inspect, provider, provider_target
 from .twins import Twins
 
@@ -51,7 +51,7 @@ class Connection(Request):
     """PostgreSQL: the database to sign in to. MongoDB: the one that knows the user (authSource)."""
     tls: TlsMode = Field(TlsMode.DISABLE, examples=["verify-full"])
     """disable, require (encrypted, identity unchecked), verify-ca, verify-full."""
-    tls_ca: str | None = Field(None, max_length=100_000)
+    tls_ca: Annotated[str | None, LINES] = Field(None, max_length=100_000)
     """The certificate authority to trust, as PEM text."""
     replica_set: str | None = Field(None, max_length=128)
     """MongoDB: the replica set's name."""

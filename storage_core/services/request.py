@@ -1,11 +1,37 @@
 """The shape of every request: frozen, validated when made, described field by field."""
 
-from typing import Any, Self
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import chain
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from ..domain.page import MAX_LIMIT, Clause, Query, Reach, clause
 from ..domain.sizes import MAX_DEPTH, too_deep
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_CONTROL_IN_LINES = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+#: What unlocks an engine is the engine's business, but for what ends a text in C.
+_CONTROL_IN_SECRET = re.compile(r"\x00")
+_MANY: tuple[type, ...] = (dict, list, tuple)
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """Marks a field that is a text of lines: line ends and tabs are no control characters in it."""
+
+
+LINES = Lines()
 
 
 class Request(BaseModel):
@@ -27,6 +53,24 @@ class Request(BaseModel):
         if too_deep(given):
             raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
         return given
+
+    @field_validator("*")
+    @classmethod
+    def _printable(cls, value: Any, info: ValidationInfo) -> Any:
+        """Control characters forge lines where texts are shown, and not every catalog and engine keeps a NUL."""
+        lines = LINES in cls.model_fields[info.field_name or ""].metadata
+        if _controlled(value, _CONTROL_IN_LINES if lines else _CONTROL):
+            raise ValueError("must not contain control characters")
+        return value
+
+
+def _controlled(value: Any, control: re.Pattern[str]) -> bool:
+    if isinstance(value, SecretStr):
+        return _CONTROL_IN_SECRET.search(value.get_secret_value()) is not None
+    if isinstance(value, _MANY):
+        parts: Iterable[Any] = chain(value, value.values()) if isinstance(value, dict) else value
+        return any(_controlled(part, control) for part in parts)
+    return isinstance(value, str) and control.search(value) is not None
 
 
 class ById(Request):
@@ -54,7 +98,7 @@ class ListRequest(Request):
     """Rows to skip from the start, for numbered pages; not together with a cursor."""
     sort: str = Field("-created_at", max_length=64, examples=["-created_at"])
     """A field to sort by; with a leading minus, downwards."""
-    q: str = Field("", max_length=200, examples=[""])
+    q: Annotated[str, LINES] = Field("", max_length=200, examples=[""])
     """Free text to look for."""
 
     def query(self, reach: Reach, *clauses: tuple[Clause, ...]) -> Query:

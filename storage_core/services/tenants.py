@@ -1,6 +1,7 @@
 """Tenants: create, list, get, update, policies, suspend, resume, delete, usage."""
 
 from dataclasses import replace
+from typing import Annotated
 
 from pydantic import Field
 
@@ -14,7 +15,7 @@ from ..domain.tenant import Policy, Tenant, TenantStatus, TenantUsage
 from ..ports.catalog import UnitOfWork
 from .kernel import Service, found
 from .operation import Effect, operation
-from .request import ById, Confirmed, ListRequest, Request
+from .request import LINES, ById, Confirmed, ListRequest, Request
 from .targets import a_list, everything, tenant
 
 
@@ -65,7 +66,7 @@ class TenantPolicies(ById):
 class SuspendTenant(Confirmed):
     """Suspend a tenant: every door refuses it until it is resumed; its data stays."""
 
-    reason: str = Field("", max_length=500, examples=["unpaid invoice"])
+    reason: Annotated[str, LINES] = Field("", max_length=500, examples=["unpaid invoice"])
     """Why; shown to whoever is refused."""
 
 

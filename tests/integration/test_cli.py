@@ -119,7 +119,7 @@ def test_what_is_wrong_is_said_of_the_option_that_was_given(home: Home, tmp_path
     )
     assert hostile.returncode == 2
     assert "(--physical-name)" in hostile.stderr, hostile.stderr
-    named = home.run("tenants", "create", "--name", "it's\\x\n")
+    named = home.run("tenants", "create", "--name", "it's\\x\u2028")
     assert "'it's\\x\N{REPLACEMENT CHARACTER}'" in named.stderr, named.stderr
 
     (tmp_path / "files").rename(tmp_path / "moved")
