@@ -41,7 +41,7 @@ __all__ = [
     "NO_PROBLEM", "WITHDRAWN", "AuthMiddleware", "Context", "Permission", "Problem", "Session", "StorageError", "allowed_roles", "asking",
     "attempt",
     "changed",
-    "context_of", "goto", "is_open", "on_error", "problem_of", "public", "redact_logs", "redacted", "requires", "signed_in", "switchable_tenants", "toast",
+    "context_of", "goto", "is_open", "on_error", "problem_of", "public", "redact_logs", "redacted", "refused", "requires", "signed_in", "switchable_tenants", "toast",
 ]  # fmt: skip
 
 COOKIES = ("__Host-sc_session", "sc_session")
@@ -275,7 +275,7 @@ async def _bind(root: BaseState, ctx: Context | None) -> None:
 def _gate(event: Event, ctx: Context | None) -> StateUpdate | None:
     registered = RegistrationContext.get().event_handlers.get(event.name)
     if registered is None or event.name.endswith(".setvar"):
-        return _refused()
+        return refused()
     module = registered.states[0].__module__ if registered.states else ""
     if module.startswith("reflex.") and module != "reflex.istate.dynamic":
         return None  # hydrate, on_load_internal and the like; dynamic holds states made inside functions: not Reflex's
@@ -286,10 +286,11 @@ def _gate(event: Event, ctx: Context | None) -> StateUpdate | None:
         return StateUpdate(events=[goto("/login")])
     if need and ctx and need in held(ctx):
         return None
-    return _refused()
+    return refused()
 
 
-def _refused() -> StateUpdate:
+def refused() -> StateUpdate:
+    """The answer to what is not allowed, or does not exist."""
     return StateUpdate(events=[toast("error", "Not allowed", description="Your role does not allow this.")])
 
 

@@ -7,6 +7,7 @@ from typing import Any, cast
 import reflex as rx
 
 from storage_console import core
+from storage_console.asked import refuse_unaskable
 from storage_console.audit import one_page as entry_page
 from storage_console.audit import page as audit_page
 from storage_console.backups import one_page as backup_page
@@ -99,4 +100,5 @@ app = rx.App(
 )
 app.app_wraps.pop((5, "Overlay"), None)  # the frame has a banner of its own for a lost connection
 app.add_middleware(AuthMiddleware())
+refuse_unaskable(app)
 app.register_lifespan_task(_resources)
