@@ -35,4 +35,4 @@ def refuse_unaskable(app: rx.App) -> None:
         elif (token := namespace.sid_to_token.get(sid)) is not None:
             await namespace.emit_update(refused(), token)
 
-    namespace.on_event = on_event
+    namespace.on_event = on_event  # type: ignore[method-assign] - Socket.IO looks its handlers up by name, on the object
