@@ -15,6 +15,7 @@ from ..tenancy.middleware import CLAIMS
 from .rates import Rates
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+BEHIND_TLS = "Behind a proxy that speaks TLS, name it in STORAGE_TRUSTED_PROXIES and let it send X-Forwarded-Proto: https."
 
 
 class Callers:
@@ -102,8 +103,12 @@ def check_same_origin(connection: HTTPConnection) -> None:
     method = connection.scope.get("method", "GET")
     if method in SAFE:
         return
-    if not same_origin(headers.get("origin"), headers.get("host"), secure=is_secure(connection)):
-        raise CrossSite("The request does not come from this console's own pages.")
+    origin, host = headers.get("origin"), headers.get("host")
+    if not same_origin(origin, host, secure=is_secure(connection)):
+        unsaid = not is_secure(connection) and same_origin(origin, host, secure=True)
+        raise CrossSite(
+            "The request does not come from this console's own pages.", hint=BEHIND_TLS if unsaid else ""
+        )
 
 
 def refuse_other_sites(connection: HTTPConnection) -> None:

@@ -168,6 +168,7 @@ def foreign(console: Console) -> dict[str, str | None]:
         "longer port": f"{console.url}0",
         "extension": f"chrome-extension://{name}",
         "another scheme": f"ftp://{console.host}",
+        "our name over https": f"https://{console.host}",
         "a path": f"{console.url}/",
         "a query": f"{console.url}?x",
         "twice": f"{console.url} {console.url}",

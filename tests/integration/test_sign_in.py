@@ -109,6 +109,7 @@ async def test_a_change_by_cookie_needs_our_own_origin(doors: Doors, ann: str) -
             ({}, 403),
             ({"Origin": "https://evil.example"}, 403),
             ({"Origin": "null"}, 403),
+            ({"Origin": SAME["Origin"].replace("http:", "https:")}, 403),
             ({"Origin": "http://127.0.0.1:8081"}, 403),
             ({**SAME, "Sec-Fetch-Site": "cross-site"}, 403),
             ({**SAME, "Sec-Fetch-Site": "same-site"}, 403),
