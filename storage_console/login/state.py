@@ -6,11 +6,11 @@ import reflex as rx
 
 from storage_console.core import core
 from storage_console.session import goto, is_open, public, signed_in
+from storage_core.domain.errors import TooManyRequests, waiting
 from storage_core.domain.onward import local_path
 
 MESSAGES = {  # by the code of the refusal
     "unauthenticated": "User name or password is wrong.",
-    "too_many_requests": "Too many attempts. Wait five minutes, then try again.",
     "identity_refused": "The identity provider's answer could not be verified. Try again.",
     "sign_in_expired": "The sign-in took too long, or was used already. Begin again.",
     "issuer_unavailable": "The identity provider does not answer. Try again in a moment.",
@@ -46,5 +46,13 @@ class Login(rx.State):
         self.action, self.provider_action = LOGIN + asked, PROVIDER + asked
         self.provider = (core().federation.offered or "") if is_open() else ""
         failed = self.router.url.query_parameters.get("error", "")
-        self.message = MESSAGES.get(failed, "Signing in failed. Try again.") if failed else ""
+        self.message = message_of(failed, self.router.url.query_parameters.get("wait", "")) if failed else ""
         return None
+
+
+def message_of(code: str, wait: str) -> str:
+    """What became of the last attempt; `wait`, in seconds, is what the address says, whoever wrote it."""
+    if code == TooManyRequests.code:
+        known = wait.isascii() and wait.isdigit() and len(wait) <= 4
+        return f"Too many attempts. Wait {waiting(int(wait)) if known else 'a moment'}, then try again."
+    return MESSAGES.get(code, "Signing in failed. Try again.")

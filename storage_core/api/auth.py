@@ -55,7 +55,7 @@ def router(core: Callable[[], Core], callers: Callers) -> APIRouter:
         except StorageError as error:
             if form:
                 wanted = local_path(request.query_params.get("next"))
-                again = f"/login?error={error.code}"
+                again = told("/login", error)
                 return RedirectResponse(
                     again if wanted == "/" else f"{again}&next={quote(wanted, safe='')}", 303
                 )
@@ -87,7 +87,7 @@ def router(core: Callable[[], Core], callers: Callers) -> APIRouter:
             if not form:
                 raise
             ended = error.code == Unauthenticated.code
-            return RedirectResponse(f"/login?error={error.code}" if ended else told(onward, error.code), 303)
+            return RedirectResponse(told("/login" if ended else onward, error), 303)
         return RedirectResponse(onward, 303) if form else JSONResponse({"signed_in_at": at.isoformat()})
 
     @out.post(
@@ -127,7 +127,7 @@ def router(core: Callable[[], Core], callers: Callers) -> APIRouter:
             signed = await _login(core(), request, data)
         except StorageError as error:
             if form:
-                return RedirectResponse(f"/setup?token={quote(data['token'])}&error={error.code}", 303)
+                return RedirectResponse(told(f"/setup?token={quote(data['token'])}", error), 303)
             raise
         return _signed_in(request, signed, "/" if form else None)
 

@@ -117,7 +117,7 @@ def _sent(request: Request, address: str, cookie: str) -> Response:
 def _failed(error: StorageError, page: str) -> Response:
     if error.status >= 500:
         log.warning("signing in with the identity provider: %s", error.detail)
-    return RedirectResponse(told(page, error.code), 303, headers={"cache-control": "no-store"})
+    return RedirectResponse(told(page, error), 303, headers={"cache-control": "no-store"})
 
 
 def _onward(path: str) -> str:

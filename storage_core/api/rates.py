@@ -60,11 +60,7 @@ class Rates:
         if not self._counter.hit(item, kind, place):
             seconds = self._counter.get_window_stats(item, kind, place).reset_time - time.time()
             wait = max(1, math.ceil(seconds))
-            raise TooManyRequests(
-                "There were too many requests within a minute.",
-                hint=f"Wait {wait} seconds and try again.",
-                retry_after=wait,
-            )
+            raise TooManyRequests("There were too many requests within a minute.", retry_after=wait)
 
 
 def _place(address: str | None) -> str:

@@ -4,6 +4,7 @@ from fastapi import Request
 from fastapi.responses import Response
 
 from ..bootstrap import Core
+from ..domain.errors import StorageError, TooManyRequests
 from ..domain.identity import SESSION_ABSOLUTE
 from ..domain.onward import local_path
 from ..services.sign_in import SignedIn
@@ -24,9 +25,10 @@ def set_session(request: Request, response: Response, signed: SignedIn) -> None:
     )
 
 
-def told(path: str, code: str) -> str:
-    """A path of our own with the refusal's code for the page to speak of."""
-    return f"{path}{'&' if '?' in path else '?'}error={code}"
+def told(path: str, error: StorageError) -> str:
+    """A path of our own with the refusal's code for the page to speak of, and how long to wait where it says so."""
+    wait = f"&wait={error.retry_after}" if isinstance(error, TooManyRequests) else ""
+    return f"{path}{'&' if '?' in path else '?'}error={error.code}{wait}"
 
 
 def address_of(request: Request) -> str | None:

@@ -199,13 +199,19 @@ class TooManyRequests(StorageError):
     """`retry_after` is how many seconds to wait."""
 
     code, title, status = "too_many_requests", "Too many requests", 429
-    default_hint = "Wait a moment and try again."
 
     def __init__(
         self, detail: str, *, hint: str = "", field: str | None = None, retry_after: int = 60
     ) -> None:
-        super().__init__(detail, hint=hint, field=field)
+        super().__init__(detail, hint=hint or f"Wait {waiting(retry_after)} and try again.", field=field)
         self.retry_after = retry_after
+
+
+def waiting(seconds: int) -> str:
+    """How long to wait, as people say it; never less than that."""
+    if seconds <= 90:
+        return "a second" if seconds <= 1 else f"{seconds} seconds"
+    return f"{-(-seconds // 60)} minutes"
 
 
 class Unavailable(StorageError):

@@ -8,6 +8,9 @@ from .permission import Role, ScopeKind
 
 SESSION_IDLE = timedelta(hours=2)
 SESSION_ABSOLUTE = timedelta(hours=12)
+#: How long what a session left behind is kept after nobody can use it any more. Who signed in, from where and until
+#: when, is the audit log's to tell.
+SESSION_KEPT = timedelta(days=1)
 SETUP_LINK_LIFE = timedelta(minutes=15)
 #: How long a proof of who one is counts as fresh, where an operation wants one.
 FRESH_SIGN_IN = timedelta(minutes=5)

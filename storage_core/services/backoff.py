@@ -1,6 +1,7 @@
 """Guessing slows down: failed sign-ins are counted per account and per address, in the catalog, for all processes."""
 
 import hashlib
+import math
 from datetime import timedelta
 
 from ..domain.errors import NameTaken, TooManyRequests, VersionConflict
@@ -22,8 +23,9 @@ class Backoff(Service):
     async def check(self, uow: UnitOfWork, username: str, address: str | None) -> None:
         """TooManyRequests when account or address missed too often within the window."""
         for id, limit in _whom(username, address):
-            if self._counted(await uow.misses.get(id)) >= limit:
-                raise _too_many()
+            row = await uow.misses.get(id)
+            if row is not None and self._counted(row) >= limit:
+                raise self._too_many(row)
 
     async def miss(self, username: str, address: str | None) -> None:
         """Count a failure; TooManyRequests instead where others had used the last one meanwhile.
@@ -54,7 +56,7 @@ class Backoff(Service):
             return
         count = self._counted(row)
         if count >= limit:
-            raise _too_many()
+            raise self._too_many(row)
         began_at = row.began_at if count else self.kernel.now()
         await uow.misses.save(Misses(id, count + 1, began_at))
 
@@ -64,9 +66,11 @@ class Backoff(Service):
     def _over(self, row: Misses) -> bool:
         return self.kernel.now() - row.began_at >= WINDOW
 
-
-def _too_many() -> TooManyRequests:
-    return TooManyRequests("Too many failed sign-ins.", hint="Wait five minutes and try again.")
+    def _too_many(self, row: Misses) -> TooManyRequests:
+        left = row.began_at + WINDOW - self.kernel.now()
+        return TooManyRequests(
+            "Too many failed sign-ins.", retry_after=max(1, math.ceil(left.total_seconds()))
+        )
 
 
 def _whom(username: str, address: str | None) -> tuple[tuple[str, int], tuple[str, int]]:

@@ -27,6 +27,7 @@ from .credentials import Credentials
 from .kernel import Kernel, Service, every, raced
 from .pipeline import Pipeline
 from .runner import JobRunner
+from .sessions import EndedSessions
 from .system import acting
 from .targets import database_target
 
@@ -58,6 +59,7 @@ class Reconciler(Service):
         self._claims = Claims(kernel)
         self._pipeline = Pipeline(self._claims)
         self._credentials = Credentials(kernel)
+        self._sessions = EndedSessions(kernel)
         self._rounds = 0
         self._audited: datetime | None = None
 
@@ -80,6 +82,7 @@ class Reconciler(Service):
             self._credentials.settle,
             self._remembered,
             self._forgiven,
+            self._sessions.forget,
             self.kernel.catalog.forget_events,
         ):
             try:

@@ -6,14 +6,16 @@ from pydantic import Field
 
 from ..domain.context import Context
 from ..domain.errors import Forbidden
-from ..domain.identity import SESSION_ABSOLUTE, SESSION_IDLE, Session
-from ..domain.page import Clause, Page, Reach, Test
+from ..domain.identity import SESSION_ABSOLUTE, SESSION_IDLE, SESSION_KEPT, CredentialKind, Session
+from ..domain.page import Clause, Page, Query, Reach, Test
 from ..domain.permission import Permission
 from .kernel import Service, found
 from .operation import Effect, operation
 from .request import ById, ListRequest
 from .scopes import only_managed, visible_owners
 from .targets import own
+
+BATCH = 100
 
 
 class ListSessions(ListRequest):
@@ -61,3 +63,24 @@ class Sessions(Service):
             await uow.sessions.save(session)
             await uow.publish("sessions", "ended", session.id, None)  # its pages notice at once
         return session
+
+
+class EndedSessions(Service):
+    """Upkeep, no operation: what nobody can sign in with any more goes, with what it was known by."""
+
+    async def forget(self) -> None:
+        before = self.kernel.now() - SESSION_ABSOLUTE - SESSION_KEPT
+        ended = Query(
+            (Clause("created_at", Test.BEFORE, (before.isoformat(),)),), sort="created_at", limit=BATCH
+        )
+        while True:
+            async with self.kernel.catalog.read() as uow:
+                old = (await uow.sessions.find(ended)).items
+            if not old:
+                return
+            async with self.kernel.catalog.write() as uow:
+                for session in old:
+                    credential = await uow.credentials.one(subject_id=session.id, kind=CredentialKind.SESSION)
+                    if credential is not None:
+                        await uow.credentials.remove(credential.id)
+                    await uow.sessions.remove(session.id)

@@ -10,8 +10,16 @@ import httpx
 import pytest
 
 from storage_core.domain.errors import Forbidden, InvalidRequest
-from storage_core.domain.identity import SESSION_ABSOLUTE, SESSION_IDLE, SETUP_LINK_LIFE
+from storage_core.domain.identity import (
+    SESSION_ABSOLUTE,
+    SESSION_IDLE,
+    SESSION_KEPT,
+    SETUP_LINK_LIFE,
+    CredentialKind,
+)
+from storage_core.domain.page import Query
 from storage_core.domain.permission import Role
+from storage_core.services.sessions import EndedSessions
 from storage_core.services.tokens import CreateToken
 from tests.integration.doors import ADDRESS, PASSWORD, Doors
 
@@ -247,7 +255,20 @@ async def test_guessing_is_slowed_down_also_all_at_once(doors: Doors, ann: str) 
         codes = [a.status_code for a in await asyncio.gather(*guesses)]
         assert codes.count(401) == 10
         assert codes.count(429) == 4
-        assert (await right).status_code == 429, "the right password does not help any more"
+        refused = await right
+        assert refused.status_code == 429, "the right password does not help any more"
+        assert 290 < int(refused.headers["retry-after"]) <= 300
+        assert refused.json()["hint"] == "Wait 5 minutes and try again."
+        doors.clock.ahead = timedelta(minutes=4)
+        form = await http.post("/api/auth/login", data=ANN, headers=SAME)
+        assert (form.status_code, form.headers["location"].rpartition("=")[0]) == (
+            303,
+            "/login?error=too_many_requests&wait",
+        )
+        wait = int(form.headers["location"].rpartition("=")[2])
+        assert 50 < wait <= 60, "one truth, for people and programs"
+        doors.clock.ahead += timedelta(seconds=wait)
+        assert (await http.post("/api/auth/login", json=ANN)).status_code == 200
         other = await http.post("/api/auth/login", json={"username": "bob", "password": PASSWORD})
         assert other.status_code == 200
 
@@ -372,3 +393,25 @@ async def test_an_operator_reads_only_their_own_part_of_the_audit_log(doors: Doo
     assert {e.actor_id for e in seen} == {ctx.actor.id}
     assert "tokens.create" in {e.operation for e in seen}
     assert {e.actor_id for e in (await doors.call("audit.list")).items} > {ctx.actor.id}
+
+
+async def test_sessions_nobody_can_use_any_more_are_forgotten(doors: Doors, ann: str) -> None:
+    async with browser(doors) as http:
+        await signed_in(http)
+        doors.clock.ahead = SESSION_ABSOLUTE + SESSION_KEPT - timedelta(minutes=5)
+        young = (await signed_in(http)).cookies["sc_session"]
+    ended = EndedSessions(doors.core.kernel)
+    await ended.forget()
+    assert await kept(doors) == (2, 2)
+    doors.clock.ahead += timedelta(minutes=10)
+    await ended.forget()
+    assert await kept(doors) == (1, 1)
+    assert await doors.core.auth.session_of(young) is not None
+    said = await doors.call("audit.list", operation="auth.login")
+    assert len(said.items) == 2, "the log knows of both"
+
+
+async def kept(doors: Doors) -> tuple[int, int]:
+    async with doors.core.kernel.catalog.read() as uow:
+        kinds = [c.kind for c in (await uow.credentials.find(Query(sort="created_at"))).items]
+        return (await uow.sessions.find(Query(sort="created_at"))).total, kinds.count(CredentialKind.SESSION)
