@@ -34,6 +34,7 @@ from ..services.backups import Backups
 from ..services.configuration import Configuration
 from ..services.credentials import Credentials
 from ..services.databases import Databases
+from ..services.encryptions import Encryptions
 from ..services.engines import PrivateEngines
 from ..services.federation import Federation
 from ..services.federation import Provider as IdentityProvider
@@ -85,6 +86,7 @@ class Core:
     tenants: Tenants
     providers: Providers
     databases: Databases
+    encryptions: Encryptions
     backups: Backups
     jobs: Jobs
     users: Users
@@ -258,6 +260,7 @@ def _core(
         tenants=Tenants(kernel),
         providers=Providers(kernel),
         databases=databases,
+        encryptions=Encryptions(kernel, databases),
         backups=Backups(kernel, databases),
         jobs=Jobs(kernel, lambda: registry),
         users=Users(kernel),

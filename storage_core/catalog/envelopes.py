@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import RowMapping, bindparam, false, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from ..domain.encryption import Encryption
 from ..domain.idempotency import Remembered
 from ..domain.secret import Binding, Sealed, Secret, WrappedKey, key_of
 from . import tables
@@ -32,6 +33,7 @@ def _place(cls: Any, row: Any, column: str) -> Place:
 
 PLACES: Mapping[str, Place] = {
     "data_keys": _place(WrappedKey, tables.DataKeyRow, "wrapped"),
+    "encryptions": _place(Encryption, tables.EncryptionRow, "wrapped"),
     "remembered": _place(Remembered, tables.RememberedRow, "body"),
     "secrets": _place(Secret, tables.SecretRow, "envelope"),
 }

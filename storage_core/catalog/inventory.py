@@ -17,6 +17,7 @@ def _table(row: Any) -> Any:
 
 
 _KEYS, _SECRETS, _DATA_KEYS = _table(tables.KeyRow), _table(tables.SecretRow), _table(tables.DataKeyRow)
+_ENCRYPTIONS = _table(tables.EncryptionRow)
 _REMEMBERED, _TENANTS = _table(tables.RememberedRow), _table(tables.TenantRow)
 _PROVIDERS, _DATABASES, _BACKUPS = (
     _table(tables.ProviderRow),
@@ -92,11 +93,39 @@ def _data_keys() -> Any:
     )
 
 
+def _collection_keys() -> Any:
+    return select(
+        *_columns(
+            id=_ENCRYPTIONS.c.id,
+            kind=literal(SecretKind.DATA_KEY.value),
+            what=literal("collection ") + _ENCRYPTIONS.c.collection,
+            owner_id=_ENCRYPTIONS.c.database_id,
+            owner_name=func.coalesce(_DATABASES.c.name, ""),
+            tenant_id=_ENCRYPTIONS.c.tenant_id,
+            provider_id=_DATABASES.c.provider_id,
+            key_id=_ENCRYPTIONS.c.key_id,
+            key_version=func.coalesce(_KEYS.c.version, 0),
+            version=literal(1),
+            state=func.coalesce(_KEYS.c.state, KeyState.DESTROYED.value),
+            used_by=case((_DATABASES.c.id.is_(None), 0), else_=1),
+            created_at=_ENCRYPTIONS.c.created_at,
+            updated_at=_ENCRYPTIONS.c.created_at,
+            age_days=literal(0),
+            row_version=literal(1),
+        )
+    ).select_from(
+        _ENCRYPTIONS.outerjoin(_KEYS, _KEYS.c.id == _ENCRYPTIONS.c.key_id).outerjoin(
+            _DATABASES, _DATABASES.c.id == _ENCRYPTIONS.c.database_id
+        )
+    )
+
+
 def _keys() -> Any:
     masters, wrapped = _KEYS.alias(), _KEYS.alias()
     is_master = _KEYS.c.owner == MASTER_OWNER
     sealed = sum(
-        (_count(t, t.c.key_id == _KEYS.c.id) for t in (_SECRETS, _DATA_KEYS, _REMEMBERED)), literal(0)
+        (_count(t, t.c.key_id == _KEYS.c.id) for t in (_SECRETS, _DATA_KEYS, _ENCRYPTIONS, _REMEMBERED)),
+        literal(0),
     )
     wraps = _count(wrapped, func.substr(wrapped.c.wrapped, 1, _MASTER_ID) == _KEYS.c.id)
     return select(
@@ -125,7 +154,7 @@ def _keys() -> Any:
     )
 
 
-INVENTORY: Any = union_all(_passwords(), _data_keys(), _keys()).subquery("inventory")
+INVENTORY: Any = union_all(_passwords(), _data_keys(), _collection_keys(), _keys()).subquery("inventory")
 
 
 def entry() -> tuple[Mapper[SecretInfo], Listing]:

@@ -185,6 +185,21 @@ class DataKeyRow(Versioned, table=True):
     created_at: datetime = _time(nullable=False)
 
 
+class EncryptionRow(Versioned, table=True):
+    __tablename__ = "encryptions"
+    __table_args__ = (UniqueConstraint("database_id", "collection"),)
+    id: str = _key()
+    tenant_id: str = Field(max_length=64, index=True)
+    database_id: str = Field(max_length=64)
+    collection: str = Field(max_length=48)
+    origin: str = Field(max_length=64)
+    wrapped: str = _text(nullable=False)
+    key_id: str = Field(max_length=64, index=True)
+    fields: str = _text(nullable=False)
+    searchable: str = _text(nullable=False)
+    created_at: datetime = _time(nullable=False)
+
+
 class UserRow(Versioned, table=True):
     __tablename__ = "users"
     id: str = _key()

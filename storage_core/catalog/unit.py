@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ..domain.approval import Approval
 from ..domain.backup import Backup
 from ..domain.database import Database
+from ..domain.encryption import Encryption
 from ..domain.federation import Identity, SpentFlow
 from ..domain.idempotency import Remembered
 from ..domain.identity import ApiToken, Credential, Misses, Password, Session, SetupClaim, User, UserGrant
@@ -49,6 +50,7 @@ _NOUNS = {
     "inventory": inventory.entry(),
     "secrets": _entry(Secret, tables.SecretRow, (), {"tenants": "tenant_id"}),
     "data_keys": _entry(WrappedKey, tables.DataKeyRow, (), {"tenants": "tenant_id"}),
+    "encryptions": _entry(Encryption, tables.EncryptionRow, (), {"tenants": "tenant_id"}),
     "users": _entry(User, tables.UserRow, ("username",), {}),
     "passwords": _entry(Password, tables.PasswordRow, (), {}),
     "grants": _entry(UserGrant, tables.GrantRow, ("role",), {}),
@@ -108,6 +110,7 @@ class Unit:
     inventory: Repository[SecretInfo]
     secrets: Repository[Secret]
     data_keys: Repository[WrappedKey]
+    encryptions: Repository[Encryption]
     users: Repository[User]
     passwords: Repository[Password]
     grants: Repository[UserGrant]

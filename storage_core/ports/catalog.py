@@ -9,6 +9,7 @@ from ..domain.approval import Approval
 from ..domain.audit import AuditEntry, RawEntry
 from ..domain.backup import Backup
 from ..domain.database import Database
+from ..domain.encryption import Encryption
 from ..domain.event import Event
 from ..domain.federation import Identity, SpentFlow
 from ..domain.heads import ExportedHead, Head
@@ -109,6 +110,7 @@ class UnitOfWork(Protocol):
     """Keys and all they seal, as metadata: only to be listed."""
     secrets: Repository[Secret]
     data_keys: Repository[WrappedKey]
+    encryptions: Repository[Encryption]
     users: Repository[User]
     passwords: Repository[Password]
     grants: Repository[UserGrant]

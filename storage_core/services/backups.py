@@ -15,8 +15,9 @@ from ..domain.page import Clause, Page, Test
 from ..domain.permission import Permission
 from ..ports.catalog import UnitOfWork
 from .databases import Databases, NewDatabase
+from .encryptions import carry_encryptions
 from .handle import JobHandle
-from .kernel import Kernel, Service, found, missing
+from .kernel import Kernel, Service, found, missing, raced
 from .operation import Accepted, Effect, durable, operation
 from .pipeline import Pipeline
 from .request import LINES, ById, Confirmed, ListRequest, Request
@@ -185,10 +186,17 @@ class Backups(Service):
         try:
             await job.step("reserve", lambda: self._pipeline.reserve(job))
             await job.step("restore", lambda: self._pipeline.restore(request.id, job))
+            await raced(lambda: self._carried(request.id, job.target_id))
             return await self._databases.claims.ready(job.target_id)
         except StorageError:
             await self._databases.claims.put_away(job.target_id)
             raise
+
+    async def _carried(self, backup_id: str, target_id: str) -> None:
+        """Let the restored copy's encrypted collections open as those of the database it is a copy of."""
+        async with self.kernel.catalog.write() as uow:
+            row = await found(uow.backups.get(backup_id), "backup", backup_id)
+            await carry_encryptions(uow, row.database_id, target_id, self.kernel.new_id)
 
     @operation("backups.list", needs=Permission.INVENTORY_READ, on=a_list("backup"), effect=Effect.READ)
     async def list(self, ctx: Context, request: ListBackups) -> Page[Backup]:

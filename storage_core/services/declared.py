@@ -6,6 +6,7 @@ from .backups import Backups
 from .configuration import Configuration
 from .credentials import Credentials
 from .databases import Databases
+from .encryptions import Encryptions
 from .engines import PrivateEngines
 from .grants import Grants
 from .jobs import Jobs
@@ -22,6 +23,7 @@ OPERATIONS = declared(
     Tenants,
     Providers,
     Databases,
+    Encryptions,
     Backups,
     Jobs,
     Users,

@@ -150,6 +150,7 @@ REQUESTS: dict[str, Callable[[Stage], Any]] = {
     "databases.configure": lambda s: {"id": s.database, "default": True},
     "databases.create": _new,
     "databases.delete": lambda s: _confirmed(s._database(), lambda d: d.name),
+    "databases.encrypt": lambda s: {"id": s.database, "collection": s.fresh("c").replace("-", "_")},
     "databases.existing": lambda s: {"provider_id": s.provider},
     "databases.get": lambda s: {"id": s.database},
     "databases.list": lambda s: {},

@@ -46,6 +46,7 @@ SPEC: dict[str, tuple[str, str]] = {
     "databases.configure": ("Y Y Y -", "t"),
     "databases.create": ("Y Y Y -", "t"),
     "databases.delete": ("C C - -", "t"),
+    "databases.encrypt": ("Y Y Y -", "t"),
     "databases.existing": ("Y Y - -", "s"),
     "databases.get": ("Y Y Y Y", "t"),
     "databases.list": ("Y Y Y Y", "l"),
