@@ -3,7 +3,7 @@
 from ..services.declared import OPERATIONS
 from .core import Core, Registry, open_core
 from .lock import WorkerLock
-from .sources import new_id, utc_now
+from .sources import new_id, new_ordered_id, utc_now
 from .start import migrate, setup_link, unlock
 from .worker import open_worker
 
@@ -14,6 +14,7 @@ __all__ = [
     "WorkerLock",
     "migrate",
     "new_id",
+    "new_ordered_id",
     "open_core",
     "open_worker",
     "setup_link",

@@ -1,6 +1,6 @@
 """Every refusal and failure the product speaks of: a stable code, a status, what happened, the way out."""
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class StorageError(Exception):
@@ -215,8 +215,23 @@ def waiting(seconds: int) -> str:
 
 
 class Unavailable(StorageError):
+    """`not_done`: whatever was asked for has surely not been done, so that a write, too, may be repeated."""
+
     code, title, status = "unavailable", "Not available right now", 503
     transient = True
+    not_done = False
+
+    def undone(self) -> Self:
+        """Say that what was asked for has surely not been done."""
+        self.not_done = True
+        return self
+
+
+class TimedOut(Unavailable):
+    """No answer in time: a read has ended, of a write nobody knows whether it was done."""
+
+    code, title = "timed_out", "The engine did not answer in time"
+    default_hint = "Try again; look for long transactions and slow queries on the engine."
 
 
 class Unreachable(Unavailable):
@@ -231,6 +246,7 @@ class IssuerUnavailable(Unavailable):
 
 class CircuitOpen(Unavailable):
     code, title = "circuit_open", "The server failed repeatedly and is being left alone"
+    not_done = True
     default_hint = "It is tried again on its own within seconds; test the provider to see what is wrong."
 
 

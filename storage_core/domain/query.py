@@ -244,6 +244,30 @@ def value_at(body: Any, path: Path, default: Any = None) -> Any:
     return body
 
 
+def projected(body: Mapping[str, Any], paths: Sequence[Path]) -> dict[str, Any]:
+    """What of a body lies at these paths, in its dictionaries; a path that leads into a list keeps nothing."""
+    out: dict[str, Any] = {}
+    for path in paths:
+        _keep(body, path, out)
+    return out
+
+
+def _keep(body: Mapping[str, Any], path: Path, out: dict[str, Any]) -> None:
+    head = path[0]
+    if head not in body:
+        return
+    value = body[head]
+    if len(path) == 1:
+        out[head] = value
+    elif isinstance(value, dict):
+        inner: dict[str, Any] = out.get(head, {})
+        if inner is value:
+            return  # another path keeps all of it
+        _keep(value, path[1:], inner)
+        if inner:
+            out[head] = inner
+
+
 def kind_of(value: Any) -> int:
     """A value's place in an order of kinds: 0 null or absent, 1 number, 2 text, 3 boolean, 4 anything else."""
     if value is None:

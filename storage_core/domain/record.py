@@ -54,7 +54,7 @@ class Find:
     """What to read: at most `limit` rows that match, in order of `sort`, then of id.
 
     `after` is where the page before ended: its last row's value for each key of `sort`, then its id.
-    `fields` keeps these paths of the body alone.
+    `fields` keeps these paths of the body alone (`query.projected` says what that leaves).
     """
 
     where: Node | None = None

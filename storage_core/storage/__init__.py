@@ -1,0 +1,20 @@
+"""Storage for applications: many tenants, several engines, one interface."""
+
+from .asking import Query
+from .collection import Collection
+from .document import Change, Document, DocumentPage, Loss, Outcome
+from .factory import StorageFactory
+from .storage import Storage, Transaction
+
+__all__ = [
+    "Change",
+    "Collection",
+    "Document",
+    "DocumentPage",
+    "Loss",
+    "Outcome",
+    "Query",
+    "Storage",
+    "StorageFactory",
+    "Transaction",
+]

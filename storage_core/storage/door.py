@@ -1,0 +1,188 @@
+"""What this door alone asks of the core: opening a tenant's storage, and changing what shapes its collections.
+
+Single reads and writes of documents are no operations: they belong to the application whose storage it is.
+"""
+
+from dataclasses import dataclass
+
+from pydantic import Field
+
+from ..domain.context import Context
+from ..domain.database import Database, DatabaseStatus
+from ..domain.errors import Conflict, NotFound, TenantMismatch, Unsupported
+from ..domain.naming import said
+from ..domain.page import Clause, Query, Test
+from ..domain.permission import Permission, Target
+from ..domain.provider import Provider
+from ..domain.query import Path
+from ..domain.record import Index
+from ..domain.tenant import Tenant
+from ..ports.catalog import UnitOfWork
+from ..ports.collection import Collection, Collections
+from ..ports.engine import Engine
+from ..services.kernel import Service, active_tenant, found
+from ..services.operation import Effect, operation
+from ..services.request import Request
+from ..services.targets import TargetOf, database, database_target
+
+
+class OpenStorage(Request):
+    """Open a tenant's storage in a program."""
+
+    tenant: str = Field(min_length=1, max_length=64)
+    """The tenant, by name or id."""
+    agrees: str | None = Field(None, max_length=64)
+    """Another word for the same tenant: whoever asks meant both."""
+    namespace: str | None = Field(None, max_length=48)
+    """The part of the tenant's storage."""
+    name: str | None = Field(None, max_length=48)
+    """The database; the tenant's default one, or its only one, if left out."""
+
+
+class OfCollection(Request):
+    """What is about one collection of a database."""
+
+    id: str = Field(max_length=64)
+    """The database."""
+    collection: str = Field(max_length=48)
+    """The collection."""
+
+
+class DropCollection(OfCollection):
+    """Remove a collection with all its documents, from a program."""
+
+
+class CreateIndex(OfCollection):
+    """Make an index over a collection, from a program."""
+
+    index: str = Field(max_length=48)
+    """The index's name."""
+    paths: tuple[str, ...]
+    """The fields, in order."""
+    unique: bool = False
+    """Whether no two documents may hold the same values there."""
+
+
+class DropIndex(OfCollection):
+    """Remove an index of a collection, from a program."""
+
+    index: str = Field(max_length=48)
+    """The index's name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A tenant's database as it stands now, and the live engine it is on."""
+
+    tenant: Tenant
+    database: Database
+    provider: Provider
+    engine: Engine
+
+    @property
+    def collections(self) -> Collections:
+        if self.engine.collections is None:
+            raise Unsupported(
+                f"The provider {said(self.provider.name)} ({self.provider.kind}) keeps no collections."
+            )
+        return self.engine.collections
+
+    def collection(self, name: str) -> Collection:
+        return self.collections.collection(self.database.physical_name, name)
+
+
+def _stored() -> TargetOf:
+    async def find(uow: UnitOfWork, _ctx: Context, request: OpenStorage) -> Target:
+        return database_target((await _wanted(uow, request))[1])
+
+    return find
+
+
+class StorageDoor(Service):
+    """The operations of programs that open storage. Not among those of the other doors."""
+
+    @operation(
+        "storage.open", needs=Permission.RECORDS_WRITE, on=_stored(), effect=Effect.READ, sensitive=True
+    )
+    async def open(self, ctx: Context, request: OpenStorage) -> Standing:
+        async with self.kernel.catalog.read() as uow:
+            _, row = await _wanted(uow, request)
+        return await self.standing(row.id)
+
+    async def standing(self, database_id: str) -> Standing:
+        """How a database stands that was opened before; refused as opening it would be."""
+        async with self.kernel.catalog.read() as uow:
+            row = await found(uow.databases.get(database_id), "database", database_id)
+            tenant = await active_tenant(uow, row.tenant_id or "")
+            provider = await found(uow.providers.get(row.provider_id), "provider", row.provider_id)
+        if row.status is not DatabaseStatus.READY:
+            raise Conflict(
+                f"The database {said(row.name)} is {row.status}, not ready.",
+                hint=row.problem or "Wait for its job.",
+            )
+        return Standing(tenant, row, provider, await self.engine_of(provider))
+
+    @operation("storage.drop_collection", needs=Permission.RECORDS_WRITE, on=database())
+    async def drop_collection(self, ctx: Context, request: DropCollection) -> None:
+        at = await self.standing(request.id)
+        await at.collections.drop(at.database.physical_name, request.collection)
+
+    @operation("storage.create_index", needs=Permission.RECORDS_WRITE, on=database())
+    async def create_index(self, ctx: Context, request: CreateIndex) -> None:
+        at = await self.standing(request.id)
+        paths: tuple[Path, ...] = tuple(tuple(path.split(".")) for path in request.paths)
+        await at.collection(request.collection).create_index(Index(request.index, paths, request.unique))
+
+    @operation("storage.drop_index", needs=Permission.RECORDS_WRITE, on=database())
+    async def drop_index(self, ctx: Context, request: DropIndex) -> None:
+        at = await self.standing(request.id)
+        await at.collection(request.collection).drop_index(request.index)
+
+
+async def _wanted(uow: UnitOfWork, request: OpenStorage) -> tuple[Tenant, Database]:
+    tenant = await uow.tenants.get(request.tenant) or await uow.tenants.one(name=request.tenant)
+    if tenant is None:
+        raise NotFound(f"There is no tenant {said(request.tenant)}.", field="tenant_id")
+    if request.agrees not in (None, tenant.id, tenant.name):
+        raise TenantMismatch(
+            f"tenant_id says {said(request.agrees or '')}, and the tenant in force is {said(tenant.name)}.",
+            field="tenant_id",
+            hint="Leave tenant_id out, or open it inside tenant_scope(…) of that tenant.",
+        )
+    await active_tenant(uow, tenant.id)
+    if request.name is None:
+        return tenant, await _default(uow, tenant, request.namespace)
+    row = await uow.databases.one(tenant_id=tenant.id, namespace=request.namespace, name=request.name)
+    if row is None:
+        where = "" if request.namespace is None else f" in the namespace {said(request.namespace)}"
+        raise NotFound(
+            f"The tenant {said(tenant.name)} has no database {said(request.name)}{where}.",
+            field="name",
+            hint="Create it first: databases create; or open another.",
+        )
+    return tenant, row
+
+
+async def _default(uow: UnitOfWork, tenant: Tenant, namespace: str | None) -> Database:
+    """The database marked so, else the only one; with a namespace, of those in it."""
+    marked = await uow.databases.one(tenant_id=tenant.id, is_default=True)
+    if marked is not None and namespace in (None, marked.namespace):
+        return marked
+    mine = (Clause("tenant_id", Test.ANY_OF, (tenant.id,)),)
+    usable = (Clause("status", Test.ANY_OF, (DatabaseStatus.READY.value, DatabaseStatus.CREATING.value)),)
+    within = () if namespace is None else (Clause("namespace", Test.ANY_OF, (namespace,)),)
+    page = await uow.databases.find(Query((*mine, *usable, *within), limit=2))
+    if page.total == 1:
+        return page.items[0]
+    where = "" if namespace is None else f" in the namespace {said(namespace)}"
+    if not page.total:
+        raise NotFound(
+            f"The tenant {said(tenant.name)} has no database{where}.",
+            field="name",
+            hint="Create one: databases create.",
+        )
+    raise Conflict(
+        f"The tenant {said(tenant.name)} has {page.total} databases{where}, and none of them is its default.",
+        field="name",
+        hint='Name one (get_storage("orders")), or mark one: databases configure --id … --default.',
+    )

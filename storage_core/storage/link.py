@@ -1,0 +1,85 @@
+"""The tie between handles that applications hold and a tenant's database as it stands."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from ..domain.errors import Conflict, TenantMismatch
+from ..domain.naming import said
+from ..ports.collection import Collection as Port
+from ..ports.collection import Session
+from ..tenancy import TenantScope
+from .door import Standing
+
+
+class Tie(Protocol):
+    """What a collection's handle hangs on: where `stamp` is not the one it knows, it binds again before its call."""
+
+    stamp: object | None
+
+    async def bind(self, name: str) -> tuple[Port, object]:
+        """The collection as it is to be reached now, and the stamp that this holds for."""
+        ...
+
+    def check(self, scope: TenantScope) -> None:
+        """TenantMismatch where another tenant than the handle's is in force."""
+        ...
+
+
+class Link:
+    """One tenant's database. All handles of it share one; its stamp goes when something about it has changed."""
+
+    __slots__ = ("__weakref__", "_lock", "_look", "_names", "_news", "stamp", "standing")
+
+    def __init__(self, standing: Standing, look: Callable[[str], Awaitable[Standing]]) -> None:
+        self.standing, self._look = standing, look
+        self.stamp: object | None = object()
+        self._names = (standing.tenant.id, standing.tenant.name)
+        self._lock: asyncio.Lock | None = None
+        self._news = 0
+
+    def stale(self) -> None:
+        """Something about it may have changed: every handle looks before its next call."""
+        self.stamp = None
+        self._news += 1
+
+    def check(self, scope: TenantScope) -> None:
+        if scope.tenant not in self._names:
+            raise TenantMismatch(
+                f"This storage is of the tenant {said(self._names[1])}, and {said(scope.tenant)} is in force.",
+                hint="Get the storage inside the scope it is used in: factory.get_storage().",
+            )
+
+    async def current(self) -> Standing:
+        """How the database stands; looked up where news came since the last time. Refused as opening it would be."""
+        if self.stamp is None:
+            self._lock = self._lock or asyncio.Lock()
+            async with self._lock:
+                while self.stamp is None:
+                    news = self._news
+                    self.standing = await self._look(self.standing.database.id)
+                    if news == self._news:
+                        self.stamp = object()
+        return self.standing
+
+    async def bind(self, name: str) -> tuple[Port, object]:
+        standing, stamp = await self.current(), self.stamp
+        return standing.collection(name), stamp if stamp is not None else object()
+
+
+class TransactionTie:
+    """What the collections of a transaction hang on, until it is over."""
+
+    __slots__ = ("_link", "_session", "stamp")
+
+    def __init__(self, link: Link, session: Session) -> None:
+        self._link, self._session = link, session
+        self.stamp: object | None = object()
+
+    def check(self, scope: TenantScope) -> None:
+        self._link.check(scope)
+
+    async def bind(self, name: str) -> tuple[Port, object]:
+        if self.stamp is None:
+            raise Conflict("The transaction is over.", hint="Use its collections inside its block only.")
+        return self._session.collection(name), self.stamp

@@ -1,0 +1,140 @@
+"""A tenant's storage: its collections, and what the engine offers beside them."""
+
+import getpass
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Literal
+
+from ..bootstrap import Core
+from ..domain.context import Context, Door, local_context
+from ..domain.database import Database
+from ..domain.errors import InvalidRequest, Unsupported
+from ..domain.provider import EngineKind
+from ..domain.record import Ability, Index, checked_collection
+from ..domain.tenant import Tenant
+from ..domain.value import Mode
+from ..ports.collection import Session
+from ..tenancy import optional_tenant
+from .collection import Collection, Shape
+from .door import CreateIndex, DropCollection, DropIndex, StorageDoor
+from .link import Link, TransactionTie
+
+Values = Literal["strict", "tagged", "lossy"]
+
+
+def caller(core: Core, tenant_id: str | None = None) -> Context:
+    """Who acts: the operating system's user, whom the home's mode lets in; narrowed to the tenant."""
+    ctx = local_context(getpass.getuser(), core.correlation()).through(Door.SDK)
+    return replace(ctx, tenant_id=tenant_id)
+
+
+class Storage:
+    """One database of one tenant. The tenant is frozen: no call of it, or of what it gives, reaches another's data."""
+
+    __slots__ = ("_core", "_door", "link")
+
+    def __init__(self, core: Core, door: StorageDoor, link: Link) -> None:
+        self._core, self._door, self.link = core, door, link
+
+    @property
+    def tenant(self) -> Tenant:
+        return self.link.standing.tenant
+
+    @property
+    def database(self) -> Database:
+        return self.link.standing.database
+
+    @property
+    def kind(self) -> EngineKind:
+        """The engine it is on."""
+        return self.link.standing.provider.kind
+
+    @property
+    def abilities(self) -> frozenset[Ability]:
+        """What its collections can beyond what all engines can."""
+        return self.link.standing.collections.abilities
+
+    def collection(self, name: str, values: Values = "strict") -> Collection:
+        """A collection; it comes into being with its first document.
+
+        :param name: 1 to 48 of a-z, 0-9 and _, beginning with a letter.
+        :param values: what happens to values that JSON does not hold: ``strict`` refuses them, ``tagged`` keeps them
+            exactly, ``lossy`` writes the nearest and reports each loss.
+        """
+        self._check()
+        shape = Shape(self._create_index, self._drop_index)
+        return Collection(checked_collection(name), _mode(values), self.link, self._core.kernel.now, shape)
+
+    async def collections(self) -> tuple[str, ...]:
+        """The names of the collections there are."""
+        self._check()
+        standing = await self.link.current()
+        return await standing.collections.names(standing.database.physical_name)
+
+    async def drop_collection(self, name: str) -> None:
+        """Remove a collection with its documents and indexes; one that is not there changes nothing."""
+        self._check()
+        request = DropCollection(id=self.database.id, collection=checked_collection(name))
+        await self._door.drop_collection(self._caller(), request)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator["Transaction"]:
+        """What is written inside is seen together when the block ends, or not at all when it raises.
+
+        Unsupported where the engine has none. Conflict where another one got in the way: repeat it whole.
+        """
+        self._check()
+        standing = await self.link.current()
+        if Ability.TRANSACTIONS not in standing.collections.abilities:
+            raise Unsupported(
+                f"{standing.provider.kind} has no transactions here.",
+                hint="Change documents one by one, with their version.",
+            )
+        async with standing.collections.transaction(standing.database.physical_name) as session:
+            tie = TransactionTie(self.link, session)
+            try:
+                yield Transaction(tie, session, self._core)
+            finally:
+                tie.stamp = None
+
+    async def _create_index(self, collection: str, index: Index) -> None:
+        paths = tuple(".".join(path) for path in index.paths)
+        request = CreateIndex(
+            id=self.database.id, collection=collection, index=index.name, paths=paths, unique=index.unique
+        )
+        await self._door.create_index(self._caller(), request)
+
+    async def _drop_index(self, collection: str, name: str) -> None:
+        request = DropIndex(id=self.database.id, collection=collection, index=name)
+        await self._door.drop_index(self._caller(), request)
+
+    def _caller(self) -> Context:
+        return caller(self._core, self.tenant.id)
+
+    def _check(self) -> None:
+        scope = optional_tenant()
+        if scope is not None:
+            self.link.check(scope)
+
+
+class Transaction:
+    """The collections of a transaction that is under way."""
+
+    __slots__ = ("_core", "_session", "_tie")
+
+    def __init__(self, tie: TransactionTie, session: Session, core: Core) -> None:
+        self._tie, self._session, self._core = tie, session, core
+
+    def collection(self, name: str, values: Values = "strict") -> Collection:
+        """A collection inside the transaction, until its block ends."""
+        return Collection(checked_collection(name), _mode(values), self._tie, self._core.kernel.now)
+
+
+def _mode(values: str) -> Mode:
+    try:
+        return Mode(values)
+    except ValueError:
+        raise InvalidRequest(
+            f"values is {values[:40]!r}.", field="values", hint="Use strict, tagged or lossy."
+        ) from None

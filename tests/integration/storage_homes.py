@@ -1,0 +1,52 @@
+"""A factory over an open core, and tenants with a database on a directory of their own."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from storage_core.bootstrap import Core, new_id
+from storage_core.domain.database import Database
+from storage_core.domain.provider import Provider
+from storage_core.domain.tenant import Tenant
+from storage_core.services.databases import CreateDatabase
+from storage_core.services.providers import CreateProvider
+from storage_core.services.tenants import CreateTenant
+from storage_core.storage import StorageFactory
+from tests.integration.homes import opened, settings_of, somebody
+
+
+class Ground:
+    """An open core with a factory; makes tenants and databases on demand."""
+
+    def __init__(self, core: Core, factory: StorageFactory, root: Path) -> None:
+        self.core, self.factory, self.root = core, factory, root
+        self._providers: dict[str, Provider] = {}
+
+    async def provider(self, kind: str = "sqlite") -> Provider:
+        """A provider whose databases are files."""
+        if kind not in self._providers:
+            path = self.root / kind
+            path.mkdir(parents=True)
+            request = CreateProvider.model_validate(
+                {"name": f"{kind}-files", "kind": kind, "connection": {"path": str(path)}}
+            )
+            self._providers[kind] = await self.core.providers.create(somebody(), request)
+        return self._providers[kind]
+
+    async def tenant(self, name: str | None = None) -> Tenant:
+        return await self.core.tenants.create(somebody(), CreateTenant(name=name or f"t-{new_id()[:12]}"))
+
+    async def database(
+        self, tenant: Tenant, name: str = "main", kind: str = "sqlite", **more: object
+    ) -> Database:
+        provider = await self.provider(kind)
+        request = CreateDatabase.model_validate(
+            {"provider_id": provider.id, "name": name, "tenant_id": tenant.id, **more}
+        )
+        return await self.core.databases.create(somebody(), request)
+
+
+@asynccontextmanager
+async def ground_at(home: Path) -> AsyncIterator[Ground]:
+    async with opened(settings_of(home / "home")) as core, StorageFactory(core).running() as factory:
+        yield Ground(core, factory, home / "files")
