@@ -14,5 +14,5 @@ class Logins(Protocol):
         ...
 
     async def lock_out(self, user: str) -> None:
-        """Let nobody sign in as `user` any more, and end its idle sessions of ours. Idempotent."""
+        """Let nobody sign in as `user` any more, and end its sessions; of ours, those that idle. Idempotent."""
         ...

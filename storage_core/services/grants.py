@@ -10,12 +10,13 @@ from ..domain.identity import UserGrant
 from ..domain.page import Clause, Page, Reach, Test
 from ..domain.permission import Permission, Role, ScopeKind, Target
 from ..ports.catalog import UnitOfWork
-from .kernel import Service, found
+from .kernel import Service, found, missing
 from .operation import Effect, operation
 from .request import ById, ListRequest, Request
 from .scopes import (
     in_scope,
     keep_one_super_admin,
+    knows,
     managed_ids,
     manages_all,
     not_above,
@@ -73,6 +74,8 @@ def empowering(request: HasRole) -> Permission | None:
 async def _new_grant(uow: UnitOfWork, ctx: Context, request: CreateGrant) -> Target:
     scope = await target_scope(uow, ctx, request.scope)
     user = await found(uow.users.get(request.user_id), "user", request.user_id)
+    if not await knows(uow, ctx, user.id):
+        raise missing("user", request.user_id)
     return in_scope(scope, "user", user.id, user.username, user.updated_at.isoformat())
 
 

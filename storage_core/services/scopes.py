@@ -89,6 +89,16 @@ async def manages(uow: UnitOfWork, ctx: Context, user_id: str) -> bool:
     return all(_manages_in(ctx, scope) for scope in scopes)
 
 
+async def knows(uow: UnitOfWork, ctx: Context, user_id: str) -> bool:
+    """Whether the caller may learn that this user is there: who manages everything, and who is where they are."""
+    if manages_all(ctx):
+        return True
+    mine = {g.scope.id for g in ctx.grants if ctx.tenant_id is None or g.scope.id in (None, ctx.tenant_id)}
+    return any(
+        grant.scope_id in mine for grant in await grants_of(uow, user_id) if grant.scope_id is not None
+    )
+
+
 def manages_all(ctx: Context) -> bool:
     """Whether the caller manages users everywhere."""
     return _manages_in(ctx, Scope())

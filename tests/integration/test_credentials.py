@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -107,6 +107,44 @@ class World:
         await asyncio.wait_for(self.reached.wait(), 60)
 
 
+@dataclass(frozen=True)
+class Connected:
+    """One connection to the engine, of somebody who signed in before."""
+
+    link: Any
+    works: Callable[[], Awaitable[bool]]
+
+    async def close(self) -> None:
+        await self.link.close()
+
+
+async def connected(world: World, user: str, password: str) -> Connected:
+    endpoint = world.server[0]
+    if world.provider.kind is EngineKind.POSTGRESQL:
+        link = await asyncpg.connect(
+            host=endpoint.host, port=endpoint.port, user=user, password=password, database="postgres"
+        )
+
+        async def selects() -> bool:
+            try:
+                return bool(await link.fetchval("select true"))
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                return False
+
+        return Connected(link, selects)
+    client: AsyncMongoClient[Any] = AsyncMongoClient(
+        endpoint.host, endpoint.port, username=user, password=password, directConnection=True, maxPoolSize=1
+    )
+
+    async def lists() -> bool:
+        try:
+            return bool(await client.list_database_names())
+        except OperationFailure:
+            return False
+
+    return Connected(client, lists)
+
+
 async def signs_in(kind: EngineKind, endpoint: Endpoint, user: str, password: str) -> bool:
     if kind is EngineKind.POSTGRESQL:
         try:
@@ -190,10 +228,12 @@ async def mongo(endpoint: Endpoint, root: str) -> AsyncIterator[AsyncMongoClient
 
 async def test_a_generated_set_takes_over_under_load_and_back_again(world: World) -> None:
     first, secret = world.provider.endpoint.user or "", await world.password()
+    thief = await connected(world, first, secret)
     async with world.load():
         done = await world.change(generate=True)
     assert world.failures == []
     assert done.user == f"{first}_2" and done.generated
+    assert await thief.works()
     assert {s.status for s in done.steps} <= {StepStatus.PASSED, StepStatus.SKIPPED}
     assert (await world.row()).endpoint.user == done.user
     second = await world.password()
@@ -203,6 +243,8 @@ async def test_a_generated_set_takes_over_under_load_and_back_again(world: World
         await world.later()
     assert world.failures == []
     assert await world.signs_in(done.user, second) and not await world.signs_in(first, secret)
+    assert not await thief.works(), "a connection that was open before"
+    await thief.close()
 
     async with world.load():
         back = await world.change(generate=True)

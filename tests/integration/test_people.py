@@ -86,6 +86,25 @@ async def test_a_tenants_admin_manages_the_people_who_are_only_there(doors: Door
     await doors.call("tokens.revoke", admin, id=token.id)
     with pytest.raises(StorageError):
         await doors.call("grants.create", admin, user_id=made.id, role="Viewer", scope="tenant:other")
+    await doors.call("grants.create", admin, user_id=both, role="Viewer", scope="tenant:acme")
+
+
+async def test_whoever_is_elsewhere_reads_as_unknown_to_a_tenants_admin(doors: Doors) -> None:
+    for name in ("acme", "other"):
+        await doors.tenant(name)
+    await doors.user("root", Role.SUPER_ADMIN)
+    admin = await doors.context(Role.ADMIN, "tenant:acme")
+    theirs = await doors.user("theirs", Role.VIEWER, "tenant:other")
+    of_the_system = await doors.user("viewer", Role.VIEWER)
+    said = set()
+    for id in (theirs, of_the_system, "no-such-user"):
+        with pytest.raises(NotFound) as caught:
+            await doors.call("grants.create", admin, user_id=id, role="Viewer", scope="tenant:acme")
+        said.add(caught.value.detail.replace(id, "ID"))
+    assert len(said) == 1
+    log = await doors.call("audit.list", admin, operation="grants.create")
+    assert "theirs" not in str(log.items), "nor does the log tell a name"
+    assert "theirs" not in {u.username for u in (await doors.call("users.list", admin)).items}
 
 
 async def test_nobody_changes_themselves_and_the_last_super_admin_stays(doors: Doors) -> None:

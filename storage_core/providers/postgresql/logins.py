@@ -17,9 +17,10 @@ MARK = "storage-console: second login of "
 
 WHO = "select array[session_user::text, current_user::text]"
 ROLE = "select shobj_description(oid, 'pg_authid') as mark from pg_roles where rolname = $1"
-END_IDLE = """
+#: Whoever got the password out may be signed in still; calls of ours that are under way are done soon.
+END_SESSIONS = """
 select pg_terminate_backend(pid) from pg_stat_activity
-where usename = $1 and application_name = $2 and state = 'idle' and pid <> pg_backend_pid()
+where usename = $1 and (application_name <> $2 or state = 'idle') and pid <> pg_backend_pid()
 """
 
 
@@ -48,7 +49,7 @@ class PostgresLogins:
             if await connection.fetchrow(ROLE, user) is None:
                 return
             await connection.execute(f"alter role {ident(user)} password null")
-            await connection.fetch(END_IDLE, user, APPLICATION)
+            await connection.fetch(END_SESSIONS, user, APPLICATION)
 
 
 async def _make(connection: Connection, login: str, acting: str, other: str) -> None:
