@@ -14,6 +14,7 @@ from ..domain.context import Context
 from ..domain.errors import StorageError
 from ..domain.event import Event
 from ..domain.permission import Permission, reach
+from ..telemetry.meters import METERS
 from .context import Callers
 
 PING_SECONDS = 15
@@ -22,6 +23,7 @@ PING_SECONDS = 15
 def router(core: Callable[[], Core], callers: Callers) -> APIRouter:
     """Server-sent events, liveness, readiness, Prometheus metrics."""
     out = APIRouter(tags=["live"])
+    METERS.expose()
 
     @out.get(
         "/api/storage/events", operation_id="events", summary="Changes as they happen (server-sent events)"

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from ..domain.errors import Gone
 from ..domain.provider import Endpoint, EngineKind, Provider
 from ..ports.engine import Engine
-from .guard import Breaker, Guarded, Patience, Retrying
+from .breaker import Breaker
+from .guard import Guarded, Retrying
+from .patience import Patience
 from .registry import kinds
 
 Build = Callable[[EngineKind, Endpoint, str | None], Engine]
@@ -117,7 +119,9 @@ class EngineDirectory:
         breaker = Breaker(self._clock, limits.failures, limits.cooldown)
         build = self._build if provider.server is None else self._build_own
         engine = build(provider.kind, provider.endpoint, password)
-        return _Entry(provider.revision, Guarded(Retrying(engine, limits.patience), breaker), breaker)
+        return _Entry(
+            provider.revision, Guarded(Retrying(engine, limits.patience), breaker, limits.patience), breaker
+        )
 
     def _retire(self, provider_id: str) -> None:
         self._outdated.append((provider_id, self._entries.pop(provider_id)))

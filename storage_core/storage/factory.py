@@ -13,6 +13,8 @@ from ..domain.event import Event
 from ..domain.naming import NAME_RULE, checked_name
 from ..settings import Settings
 from ..telemetry import configure, log
+from ..telemetry.meters import METERS
+from ..telemetry.watch import WATCH
 from ..tenancy import TenantScope, optional_tenant
 from .door import OpenStorage, StorageDoor
 from .link import Link
@@ -72,6 +74,8 @@ class StorageFactory:
     @asynccontextmanager
     async def running(self) -> AsyncIterator["StorageFactory"]:
         """Follow what happens in the catalog until the block ends."""
+        METERS.expose()
+        WATCH.refresh()
         events = self._core.bus.subscribe()
         tasks = [asyncio.create_task(work, name="storage") for work in (self._follow(events), self._pulse())]
         try:
@@ -175,6 +179,7 @@ class StorageFactory:
     async def _pulse(self) -> None:
         while True:
             await asyncio.sleep(PULSE_SECONDS)
+            WATCH.refresh()
             try:
                 await self._core.kernel.catalog.ping()
                 self._heard_at = self._clock()

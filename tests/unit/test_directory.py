@@ -8,7 +8,7 @@ import pytest
 from storage_core.domain.errors import CircuitOpen, Gone, Unreachable
 from storage_core.domain.provider import Endpoint, EngineKind, Provider
 from storage_core.providers.directory import EngineDirectory, Limits
-from storage_core.providers.guard import Patience
+from storage_core.providers.patience import Patience
 from storage_core.providers.registry import builder, kinds
 from tests.unit.test_guard import Clock, Server
 

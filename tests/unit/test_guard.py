@@ -12,7 +12,9 @@ from storage_core.domain.errors import CircuitOpen, NotFound, SignInRejected, St
 from storage_core.domain.health import Health
 from storage_core.domain.provider import CheckStep, EngineInfo, EngineKind
 from storage_core.ports.backup import OnProgress, Piece, RestoreReport
-from storage_core.providers.guard import Breaker, CircuitState, Guarded, Patience, Retrying
+from storage_core.providers.breaker import Breaker, CircuitState
+from storage_core.providers.guard import Guarded, Retrying
+from storage_core.providers.patience import Patience
 
 QUICK = Patience(attempts=3, first_wait=0.001, longest_wait=0.002, jitter=0.001)
 
