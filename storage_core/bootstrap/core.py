@@ -27,6 +27,7 @@ from ..domain.provider import EngineKind
 from ..ports.bus import Bus
 from ..ports.verifier import TokenVerifier
 from ..providers.directory import EngineDirectory
+from ..providers.encrypted import encrypted
 from ..providers.registry import builder
 from ..services.approvals import Approvals
 from ..services.audits import Audits
@@ -45,6 +46,7 @@ from ..services.kernel import Kernel, Service, options_in
 from ..services.operation import Operation, operations_of
 from ..services.preferences import Filters, PersonalPreferences
 from ..services.providers import Providers
+from ..services.records import Records
 from ..services.secrets import Secrets
 from ..services.sessions import Sessions
 from ..services.sign_in import SignIn
@@ -87,6 +89,7 @@ class Core:
     providers: Providers
     databases: Databases
     encryptions: Encryptions
+    records: Records
     backups: Backups
     jobs: Jobs
     users: Users
@@ -208,6 +211,7 @@ class Opening:
             archive=SealedArchive(),
             queue=self._queue,
             passwords=Argon2Passwords(),
+            encrypted=encrypted,
             notary=VaultNotary(self.catalog, vault, utc_now),
             witness=witness_from_url(
                 settings.audit_heads, settings.home, utc_now, self._trusted_web, home_id(settings.home)
@@ -261,6 +265,7 @@ def _core(
         providers=Providers(kernel),
         databases=databases,
         encryptions=Encryptions(kernel, databases),
+        records=Records(kernel, databases),
         backups=Backups(kernel, databases),
         jobs=Jobs(kernel, lambda: registry),
         users=Users(kernel),

@@ -29,6 +29,7 @@ NOUNS = {
     "jobs": "Long work.",
     "preferences": "How you want the console.",
     "providers": "Registered engines.",
+    "records": "Documents and rows of databases.",
     "secrets": "Keys, passwords and who sealed them.",
     "sessions": "Browser sign-ins.",
     "settings": "What the console was started with, and options.",

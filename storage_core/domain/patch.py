@@ -72,24 +72,3 @@ def _blocked(path: Path, at: int, node: Any) -> NoReturn:
 
 def _refuse(path: Path, why: str, hint: str) -> NoReturn:
     raise InvalidRequest(f"{'.'.join(path)} {why}.", field=".".join(path), hint=hint)
-
-
-def projected(body: Mapping[str, Any], paths: Iterable[Path]) -> dict[str, Any]:
-    """The body with these paths alone; a path into a list keeps the whole list, what is not there stays away."""
-    out: dict[str, Any] = {}
-    for path in paths:
-        source: Any = body
-        target = out
-        for at, part in enumerate(path):
-            if part not in source:
-                break
-            source = source[part]
-            if at + 1 == len(path) or not isinstance(source, dict):
-                if at + 1 == len(path) or isinstance(source, list):
-                    target[part] = source
-                break
-            kept = target.get(part)
-            if kept is source:
-                break
-            target = target.setdefault(part, {})
-    return out

@@ -114,16 +114,19 @@ def parse_path(text: str, field: str) -> Path:
     return parts
 
 
-def parse_where(where: Mapping[str, Any] | None, operand: Operand) -> Node | None:
-    """The tree of a filter; none for everything. InvalidRequest names the part that cannot be understood."""
+def parse_where(where: Mapping[str, Any] | None, operand: Operand, own: tuple[str, ...] = OWN) -> Node | None:
+    """The tree of a filter; none for everything. InvalidRequest names the part that cannot be understood.
+
+    `own` are the names that mean the document's own fields; rows of tables have none.
+    """
     if not where:
         return None
-    return _Parser(operand).conditions(where, "where", 0)
+    return _Parser(operand, own).conditions(where, "where", 0)
 
 
 class _Parser:
-    def __init__(self, operand: Operand) -> None:
-        self._operand = operand
+    def __init__(self, operand: Operand, own: tuple[str, ...]) -> None:
+        self._operand, self._own = operand, own
         self._nodes = 0
 
     def conditions(self, where: Any, at: str, depth: int) -> Node:
@@ -175,12 +178,12 @@ class _Parser:
         if op == "$exists":
             if not isinstance(value, bool):
                 _refuse(at, "needs true or false", 'Write {"paid_at": {"$exists": true}}.')
-            if key in OWN:
+            if key in self._own:
                 _refuse(at, "asks for what every document has", f"A field of the body is $.{key}.")
             node = Exists(parse_path(key, at))
             return node if value else Not(node)
         if op == "$regex":
-            if not isinstance(value, str) or key in OWN:
+            if not isinstance(value, str) or key in self._own:
                 _refuse(at, "needs a pattern over a field of the body", 'Write {"sku": {"$regex": "^A"}}.')
             return Regex(parse_path(key, at), value)
         return self._compare(key, Op(op), value, at)
@@ -194,7 +197,7 @@ class _Parser:
         return Any_(tuple(nodes))
 
     def _compare(self, key: str, op: Op, value: Any, at: str) -> Node:
-        if key in OWN:
+        if key in self._own:
             return Own(key, op, _own_value(key, value, at))
         path, scalar = self._operand(parse_path(key, at), value)
         if op is not Op.EQ and (scalar is None or isinstance(scalar, bool)):

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ..domain.encryption import Encryption
 from ..domain.errors import InvalidRequest, NotFound, StorageError, Unsupported, VersionConflict, WrongKey
-from ..domain.patch import patched, projected
+from ..domain.patch import patched
 from ..domain.query import (
     All,
     Any_,
@@ -36,6 +36,7 @@ from ..domain.query import (
     Regex,
     Scalar,
     Text,
+    projected,
     value_at,
 )
 from ..domain.record import Find, Index, Outcome, Row, Write
@@ -328,3 +329,8 @@ class Encrypted:
             field=".".join(path),
             hint="Only fields that were declared searchable can be asked for, by $eq, $ne, $in and $nin.",
         )
+
+
+def encrypted(plain: Collection, encryption: Encryption, key: bytes) -> Collection:
+    """See the seals port."""
+    return Encrypted(plain, encryption, Cipher(encryption, key))

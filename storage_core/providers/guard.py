@@ -15,6 +15,7 @@ from ..ports.backup import Backup, Dump, OnProgress, Piece, RestoreReport
 from ..ports.collection import Collections
 from ..ports.engine import Databases, Engine
 from ..ports.logins import Logins
+from ..ports.tables import Tables
 from .breaker import Breaker, CircuitState
 from .gate import Gate
 from .guarded_collections import GuardedCollections
@@ -29,6 +30,7 @@ class Retrying:
         self.kind = engine.kind
         self.backup: Backup | None = engine.backup
         self.collections: Collections | None = engine.collections
+        self.tables: Tables | None = engine.tables
         self.logins: Logins | None = engine.logins
         self.databases: Databases = RetryingDatabases(engine.databases, patience)
         self._engine = engine
@@ -90,6 +92,7 @@ class Guarded:
         self.kind = engine.kind
         self.databases: Databases = GuardedDatabases(engine.databases, breaker)
         self.backup: Backup | None = engine.backup and GuardedBackup(engine.backup, engine, breaker)
+        self.tables: Tables | None = engine.tables  # short visits that people wait for: no repetition
         self.collections: Collections | None = engine.collections and GuardedCollections(
             engine.collections, Gate(breaker, patience or Patience(), engine.kind)
         )

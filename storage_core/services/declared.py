@@ -13,6 +13,7 @@ from .jobs import Jobs
 from .operation import declared
 from .preferences import Filters, PersonalPreferences
 from .providers import Providers
+from .records import Records
 from .secrets import Secrets
 from .sessions import Sessions
 from .tenants import Tenants
@@ -24,6 +25,7 @@ OPERATIONS = declared(
     Providers,
     Databases,
     Encryptions,
+    Records,
     Backups,
     Jobs,
     Users,

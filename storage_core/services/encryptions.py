@@ -13,12 +13,13 @@ from ..domain.encryption import (
     collection_binding,
     shown,
 )
-from ..domain.errors import Conflict, InvalidRequest, NameTaken, Unsupported
+from ..domain.errors import Conflict, InvalidRequest, NameTaken
 from ..domain.naming import said
 from ..domain.page import Clause, Test
 from ..domain.permission import Permission
 from ..domain.record import checked_collection
 from ..ports.catalog import UnitOfWork
+from .collections import collections_of
 from .databases import Databases
 from .kernel import Kernel, Service, every
 from .operation import operation
@@ -51,8 +52,7 @@ class Encryptions(Service):
         row, engine = await self._databases.opened(request.id)
         if row.tenant_id is None:
             raise InvalidRequest("Only a tenant's database has encrypted collections.", field="id")
-        if engine.collections is None:
-            raise Unsupported(f"{engine.kind} keeps no collections.", field="id")
+        collections = collections_of(engine)
         origin = self.kernel.new_id()
         key = await self.kernel.vault.new_data_key(collection_binding(row.tenant_id, origin))
         made = Encryption(
@@ -66,7 +66,7 @@ class Encryptions(Service):
             request.fields,
             request.searchable,
         )
-        if name in await engine.collections.names(row.physical_name):
+        if name in await collections.names(row.physical_name):
             raise Conflict(
                 f"The collection {said(name)} exists already.",
                 field="collection",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ..domain.context import Context
+from ..domain.encryption import Encryption
 from ..domain.errors import NotFound, StorageError, TenantSuspended, Unavailable, VersionConflict, WrongKey
 from ..domain.idempotency import Remembered
 from ..domain.naming import said
@@ -25,6 +26,7 @@ from ..ports.engines import Engines
 from ..ports.notary import Notary
 from ..ports.passwords import Passwords
 from ..ports.queue import Queue
+from ..ports.seals import Seals
 from ..ports.servers import Servers
 from ..ports.vault import Masters, Rewrapping, Vault
 from ..ports.witness import Witness
@@ -50,6 +52,7 @@ class Kernel:
     archive: Archive
     queue: Queue
     passwords: Passwords
+    encrypted: Seals
     notary: Notary
     witness: Witness
     now: Callable[[], datetime]
@@ -140,7 +143,7 @@ def password_binding(provider_id: str) -> Binding:
 
 
 async def opened(
-    vault: Vault, read: Callable[[], Awaitable[Secret | WrappedKey | Remembered | None]]
+    vault: Vault, read: Callable[[], Awaitable[Encryption | Secret | WrappedKey | Remembered | None]]
 ) -> bytes | None:
     """What is sealed in the row that `read` finds; read again where its key was rotated in between."""
     before = None

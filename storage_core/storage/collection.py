@@ -7,12 +7,13 @@ from typing import Any
 
 from ..bootstrap import new_ordered_id
 from ..domain.errors import InvalidRequest, StorageError
+from ..domain.order import decode_cursor, parse_sort
 from ..domain.query import OWN, Path, parse_path, parse_where
 from ..domain.record import MAX_LIMIT, Find, Index, Outcome, Row, Write, checked_id
 from ..domain.value import Loss, Mode, decode, encode, encode_value, operand
 from ..ports.collection import Collection as Port
 from ..tenancy import TenantScope, optional_tenant
-from .asking import Query, decode_cursor, parse_sort
+from .asking import Query
 from .document import Change, Document
 from .link import Tie
 

@@ -9,17 +9,18 @@ from pydantic import Field
 
 from ..domain.context import Context
 from ..domain.database import Database, DatabaseStatus
-from ..domain.errors import Conflict, NotFound, TenantMismatch, Unsupported
+from ..domain.errors import Conflict, NotFound, TenantMismatch
 from ..domain.naming import said
 from ..domain.page import Clause, Query, Test
 from ..domain.permission import Permission, Target
 from ..domain.provider import Provider
 from ..domain.query import Path
-from ..domain.record import Index
+from ..domain.record import Index, Quota
 from ..domain.tenant import Tenant
 from ..ports.catalog import UnitOfWork
-from ..ports.collection import Collection, Collections
+from ..ports.collection import Collection, Collections, Session
 from ..ports.engine import Engine
+from ..services.collections import collections_of, quota_of, sealed
 from ..services.kernel import Service, active_tenant, found
 from ..services.operation import Effect, operation
 from ..services.request import Request
@@ -81,14 +82,11 @@ class Standing:
 
     @property
     def collections(self) -> Collections:
-        if self.engine.collections is None:
-            raise Unsupported(
-                f"The provider {said(self.provider.name)} ({self.provider.kind}) keeps no collections."
-            )
-        return self.engine.collections
+        return collections_of(self.engine)
 
-    def collection(self, name: str) -> Collection:
-        return self.collections.collection(self.database.physical_name, name)
+    @property
+    def quota(self) -> Quota | None:
+        return quota_of(self.tenant.policy)
 
 
 def _stored() -> TargetOf:
@@ -122,6 +120,15 @@ class StorageDoor(Service):
             )
         return Standing(tenant, row, provider, await self.engine_of(provider))
 
+    async def collection(self, at: Standing, name: str, session: Session | None = None) -> Collection:
+        """A collection as the tenant's policy has it, in a transaction if there is one."""
+        plain = (
+            at.collections.collection(at.database.physical_name, name, at.quota)
+            if session is None
+            else session.collection(name)
+        )
+        return await sealed(self.kernel, at.database, at.tenant.policy, name, plain)
+
     @operation("storage.drop_collection", needs=Permission.RECORDS_WRITE, on=database())
     async def drop_collection(self, ctx: Context, request: DropCollection) -> None:
         at = await self.standing(request.id)
@@ -131,12 +138,14 @@ class StorageDoor(Service):
     async def create_index(self, ctx: Context, request: CreateIndex) -> None:
         at = await self.standing(request.id)
         paths: tuple[Path, ...] = tuple(tuple(path.split(".")) for path in request.paths)
-        await at.collection(request.collection).create_index(Index(request.index, paths, request.unique))
+        await (await self.collection(at, request.collection)).create_index(
+            Index(request.index, paths, request.unique)
+        )
 
     @operation("storage.drop_index", needs=Permission.RECORDS_WRITE, on=database())
     async def drop_index(self, ctx: Context, request: DropIndex) -> None:
         at = await self.standing(request.id)
-        await at.collection(request.collection).drop_index(request.index)
+        await (await self.collection(at, request.collection)).drop_index(request.index)
 
 
 async def _wanted(uow: UnitOfWork, request: OpenStorage) -> tuple[Tenant, Database]:

@@ -123,7 +123,7 @@ class StorageFactory:
         standing = await self._door.open(caller(self._core), request)
         link = self._links.get(standing.database.id)
         if link is None:
-            link = self._links[standing.database.id] = Link(standing, self._door.standing)
+            link = self._links[standing.database.id] = Link(standing, self._door)
         storage = self._held[key] = Storage(self._core, self._door, link)
         while len(self._held) > self._most:
             self._held.popitem(last=False)
@@ -161,7 +161,12 @@ class StorageFactory:
                     return provider is None or provider.revision != known.provider.revision
                 if event.topic == "tenants":
                     tenant = await uow.tenants.get(event.id)
-                    return tenant is None or tenant.status != known.tenant.status
+                    return tenant is None or (tenant.status, tenant.policy) != (
+                        known.tenant.status,
+                        known.tenant.policy,
+                    )
+                if event.verb == "encrypted":
+                    return True
                 row, was = await uow.databases.get(event.id), known.database
                 return row is None or (row.status, row.physical_name, row.provider_id, row.tenant_id) != (
                     was.status,

@@ -1,7 +1,6 @@
 """The tie between handles that applications hold and a tenant's database as it stands."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from ..domain.errors import Conflict, TenantMismatch
@@ -9,7 +8,7 @@ from ..domain.naming import said
 from ..ports.collection import Collection as Port
 from ..ports.collection import Session
 from ..tenancy import TenantScope
-from .door import Standing
+from .door import Standing, StorageDoor
 
 
 class Tie(Protocol):
@@ -29,10 +28,10 @@ class Tie(Protocol):
 class Link:
     """One tenant's database. All handles of it share one; its stamp goes when something about it has changed."""
 
-    __slots__ = ("__weakref__", "_lock", "_look", "_names", "_news", "stamp", "standing")
+    __slots__ = ("__weakref__", "_lock", "_names", "_news", "door", "stamp", "standing")
 
-    def __init__(self, standing: Standing, look: Callable[[str], Awaitable[Standing]]) -> None:
-        self.standing, self._look = standing, look
+    def __init__(self, standing: Standing, door: StorageDoor) -> None:
+        self.standing, self.door = standing, door
         self.stamp: object | None = object()
         self._names = (standing.tenant.id, standing.tenant.name)
         self._lock: asyncio.Lock | None = None
@@ -57,14 +56,14 @@ class Link:
             async with self._lock:
                 while self.stamp is None:
                     news = self._news
-                    self.standing = await self._look(self.standing.database.id)
+                    self.standing = await self.door.standing(self.standing.database.id)
                     if news == self._news:
                         self.stamp = object()
         return self.standing
 
     async def bind(self, name: str) -> tuple[Port, object]:
         standing, stamp = await self.current(), self.stamp
-        return standing.collection(name), stamp if stamp is not None else object()
+        return await self.door.collection(standing, name), stamp if stamp is not None else object()
 
 
 class TransactionTie:
@@ -82,4 +81,5 @@ class TransactionTie:
     async def bind(self, name: str) -> tuple[Port, object]:
         if self.stamp is None:
             raise Conflict("The transaction is over.", hint="Use its collections inside its block only.")
-        return self._session.collection(name), self.stamp
+        link = self._link
+        return await link.door.collection(link.standing, name, self._session), self.stamp

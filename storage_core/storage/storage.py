@@ -1,7 +1,7 @@
 """A tenant's storage: its collections, and what the engine offers beside them."""
 
 import getpass
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Literal
@@ -9,12 +9,14 @@ from typing import Literal
 from ..bootstrap import Core
 from ..domain.context import Context, Door, local_context
 from ..domain.database import Database
+from ..domain.encryption import EncryptedCollection
 from ..domain.errors import InvalidRequest, Unsupported
 from ..domain.provider import EngineKind
 from ..domain.record import Ability, Index, checked_collection
 from ..domain.tenant import Tenant
 from ..domain.value import Mode
 from ..ports.collection import Session
+from ..services.encryptions import EncryptCollection
 from ..tenancy import optional_tenant
 from .collection import Collection, Shape
 from .door import CreateIndex, DropCollection, DropIndex, StorageDoor
@@ -72,6 +74,25 @@ class Storage:
         standing = await self.link.current()
         return await standing.collections.names(standing.database.physical_name)
 
+    async def encrypt(
+        self, name: str, *, fields: Sequence[str] = (), searchable: Sequence[str] = ()
+    ) -> EncryptedCollection:
+        """Keep a new collection encrypted from its first document on, wherever it is opened.
+
+        :param fields: what to seal, as dotted paths; whole documents, if left out.
+        :param searchable: sealed fields that ``$eq``, ``$ne``, ``$in`` and ``$nin`` can ask for.
+        """
+        self._check()
+        request = EncryptCollection(
+            id=self.database.id,
+            collection=checked_collection(name),
+            fields=tuple(fields),
+            searchable=tuple(searchable),
+        )
+        made = await self._core.encryptions.encrypt(self._caller(), request)
+        self.link.stale()
+        return made
+
     async def drop_collection(self, name: str) -> None:
         """Remove a collection with its documents and indexes; one that is not there changes nothing."""
         self._check()
@@ -91,7 +112,9 @@ class Storage:
                 f"{standing.provider.kind} has no transactions here.",
                 hint="Change documents one by one, with their version.",
             )
-        async with standing.collections.transaction(standing.database.physical_name) as session:
+        async with standing.collections.transaction(
+            standing.database.physical_name, standing.quota
+        ) as session:
             tie = TransactionTie(self.link, session)
             try:
                 yield Transaction(tie, session, self._core)

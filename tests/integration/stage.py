@@ -1,7 +1,9 @@
 """What operations can be asked about: a tenant with a provider, a database, and fresh things to use up."""
 
 import asyncio
+import sqlite3
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,10 @@ class Stage:
         self.tenant = (await self.doors.tenant(self.name)).id
         self.folder.mkdir()
         self.provider = (await self._provider()).id
-        self.database = (await self._database()).id
+        database = await self._database()
+        self.database = database.id
+        with closing(sqlite3.connect(database.location)) as db:
+            db.execute("create table notes (id integer primary key, text text)")
 
     def fresh(self, word: str = "x") -> str:
         self.count += 1
@@ -39,6 +44,11 @@ class Stage:
         return await self.doors.call(
             "databases.create", provider_id=self.provider, name=self.fresh("db"), tenant_id=self.tenant
         )
+
+    async def _note(self, **more: Any) -> dict[str, Any]:
+        """A row of the table `notes`, to be asked about by its key."""
+        made = await self.doors.call("records.insert", **_noted(self), data={"text": self.fresh("note")})
+        return {**_noted(self), "id": made.id, **more}
 
     async def _tenant(self) -> Any:
         return await self.doors.call("tenants.create", name=self.fresh("tenant"))
@@ -130,6 +140,10 @@ def _new(stage: Stage) -> dict[str, Any]:
     return {"provider_id": stage.provider, "name": stage.fresh("new"), "tenant_id": stage.tenant}
 
 
+def _noted(stage: Stage) -> dict[str, Any]:
+    return {"database_id": stage.database, "name": "notes"}
+
+
 REQUESTS: dict[str, Callable[[Stage], Any]] = {
     "approvals.approve": lambda s: _by_id(s._approval()),
     "approvals.list": lambda s: {},
@@ -182,6 +196,11 @@ REQUESTS: dict[str, Callable[[Stage], Any]] = {
     "providers.list": lambda s: {},
     "providers.test": lambda s: {"id": s.provider},
     "providers.update": lambda s: {"id": s.provider, "name": s.fresh("files")},
+    "records.delete": lambda s: s._note(),
+    "records.get": lambda s: s._note(),
+    "records.insert": lambda s: {**_noted(s), "data": {"text": "x"}},
+    "records.query": _noted,
+    "records.update": lambda s: s._note(data={"text": "y"}),
     "secrets.credentials": lambda s: {"id": s.provider, "generate": True},
     "secrets.export_recovery": lambda s: {
         "passphrase": "correct horse battery staple",

@@ -97,7 +97,9 @@ def _arguments(name: str, fields: dict[str, Any], prefix: str = "") -> list[str]
     out: list[str] = []
     for key, value in fields.items():
         flag = "--" + (prefix + key).replace("_", "-")
-        if isinstance(value, dict):
+        if isinstance(value, dict) and key in ("data", "was"):
+            out += [flag, json.dumps(value)]
+        elif isinstance(value, dict):
             out += _arguments("", value, f"{prefix}{key}.")
         elif isinstance(value, bool):
             out.append(flag if value else f"--no-{flag[2:]}")

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from storage_core.domain.encryption import Encryption, checked_fields
 from storage_core.domain.errors import InvalidRequest, NotFound, Unsupported, VersionConflict, WrongKey
-from storage_core.domain.patch import patched, projected
-from storage_core.domain.query import Node, Path, matches, parse_where
+from storage_core.domain.patch import patched
+from storage_core.domain.query import Node, Path, matches, parse_where, projected
 from storage_core.domain.record import Find, Index, Outcome, Row, SortKey, Write
 from storage_core.domain.value import Mode, decode, encode, operand
 from storage_core.providers.encrypted import Cipher, Encrypted

@@ -33,6 +33,7 @@ class Server:
         self.backup: Server | None = self
         self.logins = None
         self.collections = None
+        self.tables = None
 
     async def _call(self, name: str) -> None:
         self.calls.append(name)

@@ -6,6 +6,7 @@ from ...domain.health import Health
 from ...domain.provider import Capability, CheckStep, Endpoint, EngineInfo, EngineKind
 from ...ports.collection import Collections
 from ...ports.outbound import Outbound
+from ...ports.tables import Tables
 from ..probe import PROBE_SECONDS, probed, since
 from . import check
 from .backup import MongoBackup
@@ -38,6 +39,7 @@ class MongoEngine:
         self._link = Link(endpoint, password, check.explain, patience, outbound)
         self.databases: MongoDatabases = MongoDatabases(self._link)
         self.backup: MongoBackup = MongoBackup(self._link)
+        self.tables: Tables | None = None
         self.collections: Collections | None = None
         self.logins: MongoLogins = MongoLogins(self._link)
 

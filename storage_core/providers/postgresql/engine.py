@@ -17,6 +17,7 @@ from .dump import version_text
 from .errors import createdb_hint
 from .logins import PostgresLogins
 from .pool import Pool
+from .tables import PostgresTables
 from .tools import Toolbox
 
 ROLE = "select rolsuper, rolcreatedb, rolbypassrls from pg_roles where rolname = current_user"
@@ -48,6 +49,7 @@ class PostgresEngine:
         self._toolbox = Toolbox(bin_dir)
         self._databases = PostgresDatabases(self._dialer, self._pool, own)
         self.databases = self._databases
+        self.tables: PostgresTables | None = PostgresTables(self._pool)
         self.collections: Collections | None = None
         self.logins: PostgresLogins | None = PostgresLogins(self._pool)
         self.backup: PostgresBackup | None = PostgresBackup(

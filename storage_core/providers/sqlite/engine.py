@@ -17,6 +17,7 @@ from .connect import in_thread
 from .databases import SqliteDatabases
 from .own import Own
 from .place import Place
+from .tables import SqliteTables
 
 _NO_SERVER = "Skipped: not a server."
 
@@ -32,6 +33,7 @@ class SqliteEngine:
         """
         self._place = Place(endpoint.path, own)
         self.databases = SqliteDatabases(self._place)
+        self.tables: SqliteTables | None = SqliteTables(self._place)
         self.collections: Collections | None = None
         self.logins: Logins | None = None  # whoever may open the files may open the databases
         self.backup: SqliteBackup | None = SqliteBackup(self._place)
