@@ -5,6 +5,7 @@ import hmac
 import inspect
 import json
 from collections.abc import Callable
+from functools import cache
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Header, Path, Query
@@ -112,6 +113,7 @@ def _default(body: type[Request]) -> Any:
         return inspect.Parameter.empty
 
 
+@cache
 def _without_id(request: type[Request]) -> type[Request]:
     rest = {n: (f.annotation, f) for n, f in request.model_fields.items() if n != "id"}
     return create_model(f"{request.__name__}Body", __base__=Request, __doc__=request.__doc__, **rest)  # type: ignore[call-overload]

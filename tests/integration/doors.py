@@ -7,14 +7,16 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import httpx
 import uvicorn
+from fastapi import FastAPI
 
 from storage_core.api import create_app
-from storage_core.bootstrap import OPERATIONS, Core, migrate, open_core
+from storage_core.bootstrap import OPERATIONS, Core, open_core
 from storage_core.client import Client
 from storage_core.domain.context import Context, local_context
 from storage_core.domain.permission import Role
@@ -23,6 +25,7 @@ from storage_core.services.tenants import CreateTenant
 from storage_core.services.tokens import CreateToken
 from storage_core.services.users import CreateUser
 from storage_core.settings import Settings
+from tests.integration.homes import prepare
 
 T = TypeVar("T")
 BY_NAME = {op.name: op for op in OPERATIONS}
@@ -46,10 +49,14 @@ class Doors:
 
     core: Core
     clock: Clock
-    app: Any
     root: Context
     tokens: dict[tuple[Role, str], str] = field(default_factory=dict)
     tenants: dict[str, Tenant] = field(default_factory=dict)
+
+    @cached_property
+    def app(self) -> FastAPI:
+        """REST, made when somebody comes through it."""
+        return create_app(lambda: self.core, OPERATIONS)
 
     async def call(self, name: str, ctx: Context | None = None, /, **fields: Any) -> Any:
         """An operation called directly; as the local user unless told."""
@@ -110,13 +117,12 @@ class Doors:
 @asynccontextmanager
 async def doors_at(home: Path, **more: Any) -> AsyncIterator[Doors]:
     settings = Settings(home=home, **more)
-    await migrate(settings)
+    await prepare(settings)
     clock = Clock()
     async with open_core(settings) as core:
         # The kernel is frozen and shared by all services: one field is turned for the tests.
         object.__setattr__(core.kernel, "now", clock)
-        app = create_app(lambda: core, OPERATIONS)
-        yield Doors(core, clock, app, local_context("tester", "test"))
+        yield Doors(core, clock, local_context("tester", "test"))
 
 
 class Live:

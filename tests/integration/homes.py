@@ -3,8 +3,11 @@
 # ruff: noqa: ASYNC240 - a test looks at small files of its own
 
 import asyncio
+import atexit
 import secrets
+import shutil
 import sqlite3
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -22,7 +25,7 @@ from storage_core.domain.provider import Endpoint, Provider
 from storage_core.services.backups import CreateBackup
 from storage_core.services.databases import CreateDatabase
 from storage_core.services.providers import CreateProvider
-from storage_core.settings import Settings
+from storage_core.settings import Settings, prepare_home
 
 PATIENCE = 60.0
 
@@ -35,9 +38,33 @@ def somebody() -> Context:
     return local_context("tester", new_id())
 
 
+async def prepare(settings: Settings) -> None:
+    """A home at this version. A new one begins as a copy of one: making its tables takes longer than most tests."""
+    catalog, note = settings.home / "catalog.sqlite3", settings.home / "migrated"
+    if settings.jobs == settings.catalog == f"sqlite:///{catalog}" and not catalog.exists():
+        prepare_home(settings)
+        model = await _model()
+        for path in (catalog, note):
+            shutil.copyfile(model / path.name, path)
+    await migrate(settings)
+
+
+async def _model() -> Path:
+    """The home that new ones of this process are copied from."""
+    if not _MODEL:
+        folder = Path(tempfile.mkdtemp())
+        atexit.register(shutil.rmtree, folder)
+        await migrate(Settings(home=folder / "home"))
+        _MODEL.append(folder / "home")
+    return _MODEL[0]
+
+
+_MODEL: list[Path] = []
+
+
 @asynccontextmanager
 async def opened(settings: Settings) -> AsyncIterator[Core]:
-    await migrate(settings)
+    await prepare(settings)
     async with open_core(settings) as core:
         yield core
 

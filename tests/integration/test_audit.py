@@ -15,13 +15,14 @@ from sqlalchemy import text
 
 from storage_core import audit_verify
 from storage_core.backing.witness import FileWitness
-from storage_core.bootstrap import migrate, open_core
+from storage_core.bootstrap import open_core
 from storage_core.domain.audit import AuditEntry, Phase
 from storage_core.domain.errors import AuditUnavailable, Forbidden, NotFound
 from storage_core.domain.permission import Role
 from storage_core.services.heads import exported
 from storage_core.settings import Settings
 from tests.integration.doors import PASSWORD, Doors, doors_at
+from tests.integration.homes import prepare
 
 CANARY = "canary-5f1d0c"
 
@@ -242,7 +243,7 @@ async def test_an_export_is_an_entry_itself(doors: Doors) -> None:
 @asynccontextmanager
 async def closing(home: Path, **more: Any) -> AsyncIterator[Any]:
     settings = Settings(home=home, **more)
-    await migrate(settings)
+    await prepare(settings)
     async with open_core(settings) as core:
         yield core
 

@@ -18,11 +18,12 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, Key, KeySet, OKPKey, RSAKey
 
 from storage_core.backing.jwt import AT_MOST_EVERY, FRESH
-from storage_core.bootstrap import migrate, open_core
+from storage_core.bootstrap import open_core
 from storage_core.domain.errors import InvalidRequest
 from storage_core.domain.permission import Role
 from storage_core.settings import Settings, SettingsError
 from tests.integration.doors import Doors, doors_at
+from tests.integration.homes import prepare
 
 ISSUER, AUDIENCE = "https://login.example", "storage-console"
 LIST = "/api/storage/tenants/list"
@@ -294,7 +295,7 @@ def test_half_a_configuration_stops_the_start(
 @pytest.mark.parametrize("keys", ["{}", "no json", '{"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}'])
 async def test_keys_that_are_none_stop_the_start(tmp_path: Path, keys: str) -> None:
     settings = Settings(home=tmp_path, jwt_issuer=ISSUER, jwt_audience=AUDIENCE, jwt_jwks=keys)
-    await migrate(settings)
+    await prepare(settings)
     with pytest.raises(InvalidRequest, match="JWKS"):
         async with open_core(settings):
             pass
