@@ -90,13 +90,11 @@ async def manages(uow: UnitOfWork, ctx: Context, user_id: str) -> bool:
 
 
 async def knows(uow: UnitOfWork, ctx: Context, user_id: str) -> bool:
-    """Whether the caller may learn that this user is there: who manages everything, and who is where they are."""
-    if manages_all(ctx):
-        return True
-    mine = {g.scope.id for g in ctx.grants if ctx.tenant_id is None or g.scope.id in (None, ctx.tenant_id)}
-    return any(
-        grant.scope_id in mine for grant in await grants_of(uow, user_id) if grant.scope_id is not None
-    )
+    """Whether the caller may learn that this user is there: who is everywhere, or somewhere where they are."""
+    mine = {g.scope.id for g in ctx.grants}
+    if ctx.tenant_id is not None:
+        mine = {ctx.tenant_id} if mine & {None, ctx.tenant_id} else set()
+    return None in mine or any(grant.scope_id in mine for grant in await grants_of(uow, user_id))
 
 
 def manages_all(ctx: Context) -> bool:
