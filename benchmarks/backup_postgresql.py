@@ -1,4 +1,7 @@
-"""PostgreSQL: our dump with manifest and seal against ``pg_dump -Fc -Z0 | zstd -1``, interleaved in one run."""
+"""PostgreSQL: our dump with manifest and seal against ``pg_dump -Fc -Z0 | zstd -1``, interleaved in one run.
+
+And a restore from pieces against ``pg_restore -j2`` from a file.
+"""
 
 import asyncio
 import shutil
@@ -18,11 +21,12 @@ from storage_core.domain.backup import Manifest, compare
 from storage_core.domain.provider import Endpoint
 from storage_core.ports.backup import Piece
 from storage_core.providers.postgresql.dial import Dialer
+from storage_core.providers.postgresql.dump import DUMP_MEMBER
 from storage_core.providers.postgresql.engine import PostgresEngine
 from storage_core.providers.postgresql.tools import Toolbox, Tools, signed_in
 
-ROUNDS = 7
-NAME, COPY = "sc_bench", "sc_bench_copy"
+ROUNDS, RESTORES = 7, 3
+NAME, COPY, NATIVE = "sc_bench", "sc_bench_copy", "sc_bench_native"
 FLOOR = 0.9
 KEY, LABEL = bytes(range(32)), b"benchmark"
 MIB = 1 << 20
@@ -120,20 +124,47 @@ async def timed(work: Callable[[], Awaitable[object]]) -> float:
     return time.perf_counter() - began
 
 
-async def proven(engine: PostgresEngine) -> tuple[float, float]:
-    """Seconds to restore and to measure; the copy must be equal."""
+async def natively_restored(engine: PostgresEngine, tools: Tools, dialer: Dialer, archive: Path) -> None:
+    """The yardstick of a restore: from a file, which pg_restore can read with two connections."""
+    await engine.databases.create(NATIVE, {})
+
+    def work() -> None:
+        assert dialer.endpoint.host
+        with signed_in(dialer, NATIVE, dialer.endpoint.host) as sign:
+            command = [tools.path("pg_restore"), "-j2", f"--dbname={sign.target}", str(archive)]
+            subprocess.run(command, check=True, env=sign.environment, pass_fds=sign.descriptors)
+
+    await asyncio.to_thread(work)
+
+
+async def restores(engine: PostgresEngine, tools: Tools, dialer: Dialer) -> dict[str, list[float]]:
+    """Seconds of each round to restore natively, to restore and to measure; the copy must be equal."""
     assert engine.backup
     pieces, manifest = await dumped(engine)
+    taken: dict[str, list[float]] = {"pg_restore": [], "restore": [], "measure": []}
 
     async def replay() -> AsyncIterator[Piece]:
         for piece in pieces:
             yield piece
 
-    began = time.perf_counter()
-    await engine.backup.restore(replay(), COPY, manifest, no_progress)
-    restored = time.perf_counter()
-    assert compare(manifest, await engine.backup.measure(COPY, manifest)) == ()
-    return restored - began, time.perf_counter() - restored
+    async def measured() -> None:
+        assert engine.backup
+        assert compare(manifest, await engine.backup.measure(COPY, manifest)) == ()
+
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(b"".join(piece.data for piece in pieces if piece.member == DUMP_MEMBER))
+        file.flush()
+        for _ in range(RESTORES):
+            taken["pg_restore"].append(
+                await timed(lambda: natively_restored(engine, tools, dialer, Path(file.name)))
+            )
+            taken["restore"].append(
+                await timed(lambda: engine.backup.restore(replay(), COPY, manifest, no_progress))
+            )
+            taken["measure"].append(await timed(measured))
+            for name in (NATIVE, COPY):
+                await engine.databases.drop(name)
+    return taken
 
 
 async def contest(endpoint: Endpoint, password: str, size_mb: int) -> dict[str, float | str]:
@@ -153,17 +184,19 @@ async def contest(endpoint: Endpoint, password: str, size_mb: int) -> dict[str, 
         for name, work in contenders.items():
             times[name].append(await timed(work))
     ratios = [base / ours for base, ours in zip(times["piped"], times["sealed"], strict=True)]
-    restoring, measuring = await proven(engine)
+    back = await restores(engine, tools, dialer)
+    times |= back
+    back_ratios = [base / ours for base, ours in zip(back["pg_restore"], back["restore"], strict=True)]
     await engine.close()
     return {
         "archive_mb": round(size, 1),
         "heap_mb": round(heap, 1),
         **{f"{name}_mb_s": round(size / statistics.median(taken), 1) for name, taken in times.items()},
-        "restore_mb_s": round(size / restoring, 1),
-        "measure_mb_s": round(size / measuring, 1),
         "ratio": round(statistics.median(ratios), 3),
         "ratio_of_best": round(min(times["piped"]) / min(times["sealed"]), 3),
         "floor": FLOOR,
+        "restore_ratio": round(statistics.median(back_ratios), 3),
+        "restore_ratio_of_best": round(min(back["pg_restore"]) / min(back["restore"]), 3),
     }
 
 

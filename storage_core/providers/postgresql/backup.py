@@ -6,17 +6,18 @@ from dataclasses import replace
 
 from ...domain.backup import Manifest, ManifestObject
 from ...ports.backup import Dump, OnProgress, Piece, RestoreReport
+from .contents import list_tables, read_rows
 from .databases import QUIET, PostgresDatabases
 from .definitions import KINDS
 from .dial import Dialer
 from .dump import open_dump
-from .hashing import SESSION, Rule, rule_like
+from .hashing import SESSION, major_of
 from .limits import Limits, read_limits
 from .owners import DATABASE, GRANTS, OF_ITSELF, OWNER, ROLES_KIND, roles_of
 from .owners import KINDS as OWNER_KINDS
 from .restore import PostgresRestore
 from .sql import checked_database
-from .survey import list_tables, read_sequences, survey
+from .survey import read_sequences, survey
 from .tools import Toolbox
 
 LOCK_SECONDS = 30.0
@@ -72,31 +73,34 @@ class PostgresBackup:
         connection = await self._dialer.connect(checked_database(name), SESSION)
         try:
             with self._dialer.errors.speaking(name):
-                rule = await rule_like(like.method, connection)
+                worded_by = major_of(like.method)
                 async with connection.transaction(isolation="repeatable_read", readonly=True):
-                    found = await survey(connection, await list_tables(connection), rule)
+                    wanted = {(o.kind, o.name): o for o in like.objects}
+                    tables = tuple(table.like(wanted) for table in await list_tables(connection))
+                    rows = await read_rows(connection, tables)
+                    found = [table.described(rows[table.oid]) for table in tables if table.oid in rows]
+                    found += await survey(connection)
                     found += await read_sequences(connection)
                     limits = await read_limits(connection)
                 major = connection.get_server_version().major
         finally:
             connection.terminate()
-        return _in_terms_of(like, found, rule, major, limits)
+        return _in_terms_of(like, found, worded_by == major, limits)
 
 
 def _in_terms_of(
-    like: Manifest, found: list[ManifestObject], rule: Rule, major: int, limits: Limits
+    like: Manifest, found: list[ManifestObject], same_major: bool, limits: Limits
 ) -> tuple[ManifestObject, ...]:
     """What was found, with allowances, all of which the restore's report puts into words.
 
     Definitions worded by another major version count as equal when they are there; what this user on this server
     could not have made, owners and grants among it, is answered as expected.
     """
-    if rule.scope > 1:
-        found = _owned(like, found, rule.major == major, limits)
+    found = _owned(like, found, same_major, limits)
     have = {(o.kind, o.name) for o in found}
     wanted = {(o.kind, o.name): o for o in like.objects}
     out = list(found)
-    if rule.major != major:
+    if not same_major:
         out = [
             replace(o, hash=wanted[o.kind, o.name].hash)
             if o.kind in KINDS and (o.kind, o.name) in wanted

@@ -1,4 +1,4 @@
-"""Out: pg_dump and the manifest's hashes read one exported snapshot at the same time."""
+"""Out: pg_dump and the manifest's queries read one exported snapshot; rows are hashed as they pass."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -11,12 +11,14 @@ from ...domain.backup import Manifest, ManifestObject, build_manifest
 from ...domain.errors import EngineFailure, InUse, MissingPrivilege, StorageError, ToolMissing, Unreachable
 from ...domain.provider import EngineKind
 from ...ports.backup import OnProgress, Piece
+from .contents import Table, list_tables, read_rows
 from .dial import Connection, Dialer
 from .facts import Facts, read_facts
-from .hashing import SESSION, Rule, rule_for
+from .hashing import SESSION, Lines, method_of
 from .owners import the_roles
 from .process import Child, run
-from .survey import Table, bounded, list_tables, read_sequences, survey
+from .stream import DumpReader
+from .survey import bounded, read_sequences, survey
 from .tools import Toolbox, Tools, signed_in
 
 DATABASE_MEMBER, DUMP_MEMBER = "database.json", "database.dump"
@@ -24,8 +26,8 @@ ATTEMPTS = 3
 LOCK_BATCH = 500
 # We hold every lock already when pg_dump asks for the same: it waits only if somebody queued in between.
 PROGRAM_LOCK_MS = 1500
-#: Reads what comes last and answers the manifest.
-Finish = Callable[[], Awaitable[Manifest]]
+#: Takes the rows of the tables by OID, reads what comes last and answers the manifest.
+Finish = Callable[[dict[int, Lines]], Awaitable[Manifest]]
 LOCK_WORDS = ("lock timeout", "statement timeout")
 
 QUIET_HINT = "Run the backup again in a quieter moment."
@@ -54,13 +56,14 @@ class PostgresDump:
         self,
         child: Child,
         facts: Facts,
-        hashing: asyncio.Task[Finish],
+        surveying: asyncio.Task[Finish],
         on_progress: OnProgress,
     ) -> None:
-        self._child, self._facts, self._hashing = child, facts, hashing
+        self._child, self._facts, self._surveying = child, facts, surveying
         self._on_progress = on_progress
         self._manifest: Manifest | None = None
         self._first = b""
+        self._reader = DumpReader()
 
     @property
     def manifest(self) -> Manifest:
@@ -70,7 +73,7 @@ class PostgresDump:
 
     async def begin(self) -> None:
         """Wait for the first bytes: by then pg_dump has locked every table and read the definitions."""
-        self._first = await self._child.read()
+        self._first = await self._child.read(self._reader.feed)
         if not self._first:
             status = await self._child.wait()
             if any(word in line for line in self._child.complaints for word in LOCK_WORDS):
@@ -83,9 +86,10 @@ class PostgresDump:
         yield Piece(DATABASE_MEMBER, head)
         data = self._first
         while data:
-            if self._hashing.done():
-                self._hashing.result()
-            coming = asyncio.ensure_future(self._child.read())  # the next is read while this one is used
+            if self._surveying.done():
+                self._surveying.result()
+            # the next is read while this one is used
+            coming = asyncio.ensure_future(self._child.read(self._reader.feed))
             try:
                 done += len(data)
                 self._on_progress(done, None)  # rows as text: only the end knows how long that is
@@ -95,13 +99,13 @@ class PostgresDump:
                 coming.cancel()
         if status := await self._child.wait():
             raise await self._failure(status)
-        self._manifest = await (await self._hashing)()
+        self._manifest = await (await self._surveying)(self._reader.finish())
         self._on_progress(done, done)
 
     async def _failure(self, status: int) -> StorageError:
-        """Why it ended: where hashing failed, that took the snapshot away from pg_dump."""
-        await asyncio.wait([self._hashing], timeout=0.2)
-        if self._hashing.done() and isinstance(error := self._hashing.exception(), StorageError):
+        """Why it ended: where the survey failed, that took the snapshot away from pg_dump."""
+        await asyncio.wait([self._surveying], timeout=0.2)
+        if self._surveying.done() and isinstance(error := self._surveying.exception(), StorageError):
             return error
         return failure_of("pg_dump", status, list(self._child.complaints))
 
@@ -135,23 +139,22 @@ async def _attempt(
             tools = await toolbox.fitting(connection.get_server_version().major, dialer.endpoint.tls)
             moment = await hold_still(connection)
             facts = await read_facts(connection, tools.major)
-            rule = await rule_for(connection)
             before = await read_sequences(connection)  # pg_dump reads them later
         with (
             signed_in(dialer, name, address) as sign,
-            run(dump_command(tools, moment.snapshot, sign.target), sign) as child,
+            run(dump_command(tools, moment.snapshot, sign.target), sign.set(SESSION)) as child,
         ):
-            hashing = asyncio.create_task(
-                _hash(dialer, name, connection, moment, rule, [the_roles(facts.roles), *before])
+            surveying = asyncio.create_task(
+                _survey(dialer, name, connection, moment, [the_roles(facts.roles), *before])
             )
             try:
-                yield PostgresDump(child, facts, hashing, on_progress)
+                yield PostgresDump(child, facts, surveying, on_progress)
             except StorageError as error:
                 raise errors.redacted(error) from error.__cause__
             finally:
-                hashing.cancel()
+                surveying.cancel()
                 ending = asyncio.get_running_loop().run_in_executor(None, child.kill)
-                await asyncio.shield(asyncio.gather(ending, hashing, return_exceptions=True))
+                await asyncio.shield(asyncio.gather(ending, surveying, return_exceptions=True))
     finally:
         connection.terminate()
 
@@ -201,29 +204,44 @@ async def _lock(connection: Connection, tables: tuple[Table, ...]) -> None:
         await connection.execute(f"lock table {names} in access share mode")
 
 
-async def _hash(
+async def _survey(
     dialer: Dialer,
     name: str,
     connection: Connection,
     moment: Moment,
-    rule: Rule,
     before: list[ManifestObject],
 ) -> Finish:
-    """Everything in the snapshot; what ends it, once pg_dump is done, is how far sequences have come by then."""
+    """Everything in the snapshot but rows; what ends it, once pg_dump is done, is how far sequences have come by then."""
     try:
         with dialer.errors.speaking(name):
-            objects = await survey(connection, moment.tables, rule)
+            objects = await survey(connection)
+            others = await read_rows(connection, tuple(table for table in moment.tables if table.apart))
     except MissingPrivilege as error:
         raise MissingPrivilege(error.detail, hint=ROLE_HINT) from error
 
-    async def finish() -> Manifest:
+    async def finish(rows: dict[int, Lines]) -> Manifest:
         with dialer.errors.speaking(name):
             after = await read_sequences(connection)
         roles, *sequences = before
-        found = (*objects, roles, *bounded(sequences, after))
-        return build_manifest(str(EngineKind.POSTGRESQL), version_text(connection), rule.method, found)
+        found = (*objects, *_rows(moment.tables, rows, others), roles, *bounded(sequences, after))
+        method = method_of(connection.get_server_version().major)
+        return build_manifest(str(EngineKind.POSTGRESQL), version_text(connection), method, found)
 
     return finish
+
+
+def _rows(
+    tables: tuple[Table, ...], dumped: dict[int, Lines], others: dict[int, Lines]
+) -> list[ManifestObject]:
+    """Of every table what was dumped; of `others` what was read in the same snapshot, which must be as many rows."""
+    found: list[ManifestObject] = []
+    for table in tables:
+        if table.kind == "r":
+            lines = dumped.get(table.oid)
+            if lines is None or (table.oid in others and others[table.oid].rows != lines.rows):
+                raise EngineFailure(f"pg_dump left out rows of {table.name}.")
+            found.append(table.described(others.get(table.oid, lines)))
+    return found
 
 
 def version_text(connection: Connection) -> str:

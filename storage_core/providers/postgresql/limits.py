@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 
 from ...domain.backup import ManifestObject
+from .contents import EXTENSION_ROWS
 from .definitions import EXTENSION, POLICY_NOTE
 from .dial import Connection
 
@@ -60,6 +61,8 @@ class Limits:
         """Whether an object that is missing here could not have been made here."""
         if expected.kind in SUPERUSER_KINDS:
             return not self.superuser
+        if expected.kind == EXTENSION_ROWS:
+            return self.no_extension(json.loads(expected.note)["extension"]) is not None
         if expected.kind == EXTENSION:
             return self.no_extension(expected.name.strip('"').replace('""', '"')) is not None
         if expected.kind == "policy" and expected.note.startswith(POLICY_NOTE):

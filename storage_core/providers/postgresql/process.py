@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,9 @@ T = TypeVar("T")
 
 PIECE = 1 << 20
 PIPE_SIZE = 1 << 20
+# Programs write 4 KiB at a time, and waking up for each costs both sides: where little has come, more is let come in
+# meanwhile, for as long as nobody can fill the pipe.
+SIP, NAP = 1 << 16, 0.001
 TERM_SECONDS = 2.0
 COMPLAINTS = 200
 
@@ -34,16 +38,19 @@ class Child:
         self._threads = ThreadPoolExecutor(3, thread_name_prefix="pg-program")
         self._drain = threading.Thread(target=self._listen, name="pg-program-stderr", daemon=True)
         self._drain.start()
+        self._piece = bytearray(PIECE)
+        self._nap = 0.0
         for pipe in (process.stdin, process.stdout):
             if pipe is not None and hasattr(fcntl, "F_SETPIPE_SZ"):
                 with contextlib.suppress(
                     OSError
                 ):  # an unprivileged user may have used up what all pipes may hold
                     fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
+                    self._nap = NAP if pipe is process.stdout else 0.0
 
-    async def read(self) -> bytes:
-        """The next piece, full unless it is the last; empty at the end."""
-        return await self._away(self._fill)
+    async def read(self, see: Callable[[bytes], object] | None = None) -> bytes:
+        """The next piece, full unless it is the last; empty at the end. `see` is shown it in the reading thread."""
+        return await self._away(lambda: self._fill(see))
 
     async def write(self, data: bytes) -> bool:
         """Hand over all of it; false when the program no longer listens."""
@@ -79,15 +86,18 @@ class Child:
     async def _away(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
-    def _fill(self) -> bytes:
+    def _fill(self, see: Callable[[bytes], object] | None) -> bytes:
         pipe = self._process.stdout
         assert pipe is not None  # noqa: S101 - started with it
-        parts: list[bytes] = []
-        room = PIECE
-        while room and (part := os.read(pipe.fileno(), room)):
-            parts.append(part)
-            room -= len(part)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        room = memoryview(self._piece)
+        while room and (size := os.readv(pipe.fileno(), [room])):
+            room = room[size:]
+            if room and size < SIP:
+                time.sleep(self._nap)
+        data = bytes(memoryview(self._piece)[: PIECE - len(room)])
+        if data and see is not None:
+            see(data)
+        return data
 
     def _pour(self, data: bytes) -> bool:
         pipe = self._process.stdin

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import asyncpg
 
@@ -15,6 +15,7 @@ from .dial import Dialer
 from .dump import DATABASE_MEMBER, DUMP_MEMBER, failure_of
 from .facts import LIMIT, Facts, parse_facts
 from .finish import finish
+from .hashing import SESSION
 from .limits import Limits, read_limits
 from .owners import DATABASE, DEFAULTS, GRANTS
 from .process import Child, run
@@ -137,11 +138,7 @@ class PostgresRestore:
         selection = select(listing, target.facts, target.limits)
         descriptors = list(sign.descriptors)
         with private_file(selection.lines, descriptors) as lines:
-            sign = Sign(
-                sign.target,
-                {**sign.environment, "PGOPTIONS": "-c synchronous_commit=off"},
-                tuple(descriptors),
-            )
+            sign = replace(sign, descriptors=tuple(descriptors)).set({**SESSION, "synchronous_commit": "off"})
             verdict = _Verdict(target.tolerates)
             with run(_command(target, sign, lines), sign, feed=True, on_complaint=verdict.hear) as child:
                 verdict.child = child

@@ -7,9 +7,9 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...domain.errors import InvalidRequest, ToolMissing
@@ -114,6 +114,15 @@ class Sign:
     target: str
     environment: dict[str, str]
     descriptors: tuple[int, ...]
+
+    def set(self, settings: Mapping[str, str]) -> "Sign":
+        """The same, with settings that its session begins with, whatever the database or the role say."""
+        options = " ".join(f"-c {name}={_escaped(value)}" for name, value in settings.items())
+        return replace(self, environment={**self.environment, "PGOPTIONS": options})
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace(" ", "\\ ")
 
 
 @contextmanager

@@ -17,7 +17,6 @@ from storage_core.domain.errors import (
     Unsupported,
 )
 from storage_core.providers.postgresql import dump as dump_module
-from storage_core.providers.postgresql import hashing
 from storage_core.providers.postgresql.databases import EXISTING
 from storage_core.providers.postgresql.dial import Connection
 from storage_core.providers.postgresql.engine import PostgresEngine
@@ -26,9 +25,7 @@ from tests.contract.engine_contract import dumped, no_progress, replay
 from tests.contract.postgresql.support import (
     Admin,
     backup_of,
-    fill_rich,
     programs,
-    round_trip,
 )
 
 pytestmark = pytest.mark.servers
@@ -134,27 +131,27 @@ async def test_somebody_who_queues_between_our_locks_and_pg_dumps_is_let_pass(
     assert manifest.rows == 0
 
 
-async def test_the_rule_for_servers_before_14_agrees_with_itself(
-    pg: PostgresEngine, admin: Admin, source: str, copy: str, monkeypatch: pytest.MonkeyPatch
+async def test_a_dump_without_rows_that_are_there_is_refused(
+    pg: PostgresEngine, admin: Admin, source: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hashing, "RECORD_SINCE", 99)
-    await fill_rich(admin, source)
-    manifest, _ = await round_trip(pg, source, copy)
-    assert manifest.method == "text-2 postgresql-18"
-    monkeypatch.undo()
-    assert compare(manifest, await backup_of(pg).measure(copy, manifest)) == ()
-    await admin.run(copy, "update customers set score = 5 where id = 3")
-    assert len(compare(manifest, await backup_of(pg).measure(copy, manifest))) == 1
+    await admin.run(source, "create table t as select 1 as a", "create table u as select 2 as a")
+    real = dump_module.dump_command
+    monkeypatch.setattr(
+        dump_module, "dump_command", lambda *given: [*real(*given), "--exclude-table-data=public.u"]
+    )
+    with pytest.raises(EngineFailure) as caught:
+        await dumped(backup_of(pg), source)
+    assert "public.u" in caught.value.detail
 
 
 async def test_a_manifest_of_unknown_rules_is_refused(pg: PostgresEngine, source: str) -> None:
     _, manifest = await dumped(backup_of(pg), source)
     for method in (
-        "record-9 postgresql-18 ab",
-        "record-1 postgresql-18 ab",
+        "record-2 postgresql-18 ab",
+        "lines-2 postgresql-18",
         "",
-        "record-1",
-        "record-0 postgresql-18",
+        "lines-1",
+        "lines-1 postgresql-",
     ):
         with pytest.raises(Unsupported):
             await backup_of(pg).measure(source, replace(manifest, method=method))
