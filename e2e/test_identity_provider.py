@@ -74,6 +74,14 @@ async def test_ann_signs_in_at_her_provider_and_goes_on_to_the_page_she_wanted(
     assert cookies["sc_session"]["sameSite"] == "Strict"
     assert "sc_flow" not in cookies
 
+    await page.get_by_role("button", name="Account").click()
+    await page.get_by_role("button", name="Sign out").click()
+    await page.get_by_role("button", name="Yes, sign me out").click()  # the provider's own question
+    await expect(page).to_have_url(f"{house.console.url}/login")
+    assert "sc_session" not in {c["name"] for c in await context.cookies(house.console.url)}
+    await page.get_by_role("link", name="Sign in with the house").click()
+    await expect(page.get_by_placeholder("Enter any login")).to_be_visible()
+
 
 async def test_bob_is_told_that_he_holds_no_role_yet(house: House, context: BrowserContext) -> None:
     page = await context.new_page()

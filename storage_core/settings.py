@@ -119,6 +119,8 @@ class Settings(BaseSettings):
     """Groups of the provider and the roles they give: ``{"ops": ["Operator tenant:acme"]}``."""
     oidc_default_role: OidcRole | None = None
     """The role of whoever holds none otherwise; without it they wait until somebody gives them one."""
+    oidc_sign_out: Literal["provider", "console"] = "provider"
+    """Where signing out of the console ends the session of whoever signed in there: at the provider too, or only here."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """What is logged at least."""
     diagnostics: bool = False

@@ -21,7 +21,7 @@ from .context import (
     refuse_plain_http,
 )
 from .errors import RESPONSES
-from .session import address_of, first_page, set_session, told
+from .session import address_of, first_page, going_on, set_session, told
 
 MAX_FIELD = 1024
 
@@ -94,15 +94,20 @@ def router(core: Callable[[], Core], callers: Callers) -> APIRouter:
         "/logout",
         operation_id="auth.logout",
         summary="Sign out",
-        description="Ends the session of the cookie, for good.",
+        description=(
+            "Ends the session of the cookie, for good. JSON answers 200; a browser's form 303 to the sign-in page, or "
+            "a page that goes on to the identity provider, so that whoever signed in there signs out there too."
+        ),
         responses={403: RESPONSES[403]},
     )
     async def logout(request: Request) -> Response:
         check_same_origin(request)
         cookie = request.cookies.get(cookie_name(request))
-        if cookie is not None:
-            await core().auth.logout(cookie, correlation_of(request))
-        response = RedirectResponse("/login", 303) if _is_form(request) else JSONResponse({})
+        who = await core().auth.logout(cookie, correlation_of(request)) if cookie is not None else None
+        response: Response = JSONResponse({})
+        if _is_form(request):
+            there = await core().federation.leaving(who) if who is not None else None
+            response = RedirectResponse("/login", 303) if there is None else going_on("Signed out", there)
         response.delete_cookie(
             cookie_name(request), path="/", secure=is_secure(request), httponly=True, samesite="strict"
         )

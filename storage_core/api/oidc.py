@@ -2,8 +2,6 @@
 
 import logging
 from collections.abc import Callable
-from html import escape
-from urllib.parse import quote
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
@@ -13,7 +11,7 @@ from ..domain.errors import SignInExpired, StorageError
 from ..domain.federation import FLOW_LIFE
 from ..domain.onward import local_path
 from .context import check_same_origin, cookie_name, correlation_of, is_secure, refuse_plain_http
-from .session import address_of, first_page, set_session, told
+from .session import address_of, first_page, going_on, set_session, told
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +82,7 @@ def router(core: Callable[[], Core]) -> APIRouter:
             onward = arrived.onward
             if arrived.signed is not None:
                 onward = await first_page(core(), onward, arrived.signed.user.id)
-            response = HTMLResponse(_onward(onward), headers={"cache-control": "no-store"})
+            response = going_on("Signed in", onward)
             if arrived.signed is not None:
                 set_session(request, response, arrived.signed)
         response.delete_cookie(
@@ -118,17 +116,3 @@ def _failed(error: StorageError, page: str) -> Response:
     if error.status >= 500:
         log.warning("signing in with the identity provider: %s", error.detail)
     return RedirectResponse(told(page, error), 303, headers={"cache-control": "no-store"})
-
-
-def _onward(path: str) -> str:
-    """A page of our own that goes on by itself.
-
-    A redirect would still count as coming from the provider's site, and the session's cookie, SameSite=Strict, would
-    stay behind.
-    """
-    place = escape(quote(path, safe="/?&=%:@+,;~-._!*'()"), quote=True)
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Signed in · Storage Console</title>'
-        f'<meta http-equiv="refresh" content="0;url={place}"></head>'
-        f'<body><main><h1>Signed in</h1><p><a href="{place}">Continue</a></p></main></body></html>'
-    )

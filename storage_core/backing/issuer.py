@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote_plus, urlsplit
 
+from authlib.common.urls import add_params_to_uri
 from authlib.oauth2.rfc6749.parameters import prepare_grant_uri, prepare_token_request
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
 from authlib.oidc.core import CodeIDToken
@@ -47,6 +48,9 @@ class Client:
     id: str
     secret: str | None = field(repr=False)
     redirect: str
+    """Where the browser comes back to after signing in …"""
+    left: str
+    """… and after signing out."""
     scopes: str
     username_claim: str
     groups_claim: str
@@ -95,6 +99,14 @@ class OidcIssuer:
         tokens = await self._redeem(metadata, flow, code)
         claims = await self._verified(tokens, flow, now)
         return await self._identified(metadata, tokens, claims)
+
+    async def leaving(self, now: datetime) -> str | None:
+        end = (await self._discovered(now)).get("end_session_endpoint")
+        if not isinstance(end, str) or not _is_address(end, self._client.issuer):
+            return None
+        # Without a hint (no ID token is kept) the provider may ask first: it must, so that no other site signs out.
+        told = [("client_id", self._client.id), ("post_logout_redirect_uri", self._client.left)]
+        return str(add_params_to_uri(end, told))
 
     async def _redeem(self, metadata: dict[str, Any], flow: Flow, code: str) -> dict[str, Any]:
         """Exchange the code for tokens, with the proof that it is we who asked."""

@@ -103,11 +103,13 @@ def identity_provider_of(settings: Settings, web: GuardedWeb) -> IdentityProvide
         settings.oidc_client_id,
         settings.oidc_secret(),
         f"{settings.address.rstrip('/')}/api/auth/oidc/callback",
+        f"{settings.address.rstrip('/')}/login",
         settings.oidc_scopes,
         settings.oidc_username_claim,
         settings.oidc_groups_claim,
     )
-    return IdentityProvider(OidcIssuer(client, web), settings.oidc_name, _role_policy(settings))
+    both = settings.oidc_sign_out == "provider"
+    return IdentityProvider(OidcIssuer(client, web), settings.oidc_name, _role_policy(settings), both)
 
 
 def started_with(settings: Settings) -> tuple[Setting, ...]:

@@ -19,3 +19,7 @@ class Issuer(Protocol):
         IdentityRefused, with the reason, for anything that does not hold. A code works once.
         """
         ...
+
+    async def leaving(self, now: datetime) -> str | None:
+        """Where a browser ends its session at the provider and comes back; none where the provider offers none."""
+        ...

@@ -4,6 +4,7 @@ Who somebody is follows from issuer and subject alone; a name or an e-mail addre
 nobody to anything.
 """
 
+import asyncio
 import json
 import logging
 import unicodedata
@@ -15,6 +16,7 @@ from urllib.parse import urlsplit
 from ..domain.errors import (
     IdentityRefused,
     InvalidRequest,
+    IssuerUnavailable,
     NameTaken,
     NoRole,
     NotFound,
@@ -49,6 +51,8 @@ log = logging.getLogger(__name__)
 
 MAX_ONWARD = 512
 NAME_LENGTH = 64
+#: How long somebody who signs out waits for the provider.
+LEAVE_SECONDS = 3
 
 _PLACE = Binding(None, "sign_in", "flow", "cookie")
 
@@ -57,11 +61,12 @@ Wanted = tuple[Role, ScopeKind, str | None]
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """The configured provider: its port, what its button says, and what its groups mean here."""
+    """The configured provider: its port, what its button says, what its groups mean here, who signs out there too."""
 
     issuer: Issuer
     name: str
     policy: RolePolicy
+    signs_out: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +129,23 @@ class Federation(Service):
             detail = f"{error.code}: {error.detail}"
             await self._auth.audited("auth.oidc", None, "", address, correlation, "refused", detail)
             raise
+
+    async def leaving(self, user_id: str) -> str | None:
+        """Where somebody who signed in at the provider signs out there too; none for others.
+
+        A provider that does not answer keeps nobody from signing out here.
+        """
+        if self._provider is None or not self._provider.signs_out:
+            return None
+        async with self.kernel.catalog.read() as uow:
+            if await uow.identities.one(user_id=user_id) is None:
+                return None
+        try:
+            async with asyncio.timeout(LEAVE_SECONDS):
+                return await self._provider.issuer.leaving(self.kernel.now())
+        except (IssuerUnavailable, TimeoutError):
+            log.info("the identity provider does not answer: its own session goes on")
+            return None
 
     def _chosen(self) -> Provider:
         if self._provider is None:

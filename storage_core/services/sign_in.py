@@ -164,17 +164,18 @@ class SignIn(Service):
         await self.audited("auth.renew", user, "", address, correlation, "ok")
         return proved_at
 
-    async def logout(self, cookie: str, correlation: str) -> None:
-        """End a session; does nothing for one that is unknown or over."""
+    async def logout(self, cookie: str, correlation: str) -> str | None:
+        """End a session and answer whose it was; does nothing for one that is unknown or over."""
         async with self.kernel.catalog.write() as uow:
             credential = await uow.credentials.get(digest(cookie))
             session = await uow.sessions.get(credential.subject_id) if credential else None
             if session is None or session.revoked_at is not None:
-                return
+                return None
             await uow.sessions.save(replace(session, revoked_at=self.kernel.now()))
             await uow.publish("sessions", "ended", session.id, None)  # other tabs notice at once
             user = await uow.users.get(session.user_id)
         await self.audited("auth.logout", user, "", session.address, correlation, "ok")
+        return session.user_id
 
     async def by_cookie(
         self, cookie: str, door: Door, address: str | None, correlation: str, *, touch: bool = True

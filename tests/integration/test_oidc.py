@@ -3,12 +3,14 @@
 import asyncio
 import base64
 import json
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from html import unescape
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote_plus, urlsplit
 
 import httpx
 import pytest
@@ -153,6 +155,82 @@ async def fresh(doors: Doors, http: httpx.AsyncClient) -> bool:
     ctx = await doors.core.auth.by_cookie(http.cookies["sc_session"], Door.REST, None, "c")
     assert ctx is not None
     return freshly_signed_in(ctx.signed_in_at, doors.clock())
+
+
+async def signed_out(http: httpx.AsyncClient) -> httpx.Response:
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    return await http.post("/api/auth/logout", headers={**SAME, **form})
+
+
+def led_to(answer: httpx.Response) -> str:
+    """Where an answer sends a browser, by redirect or by itself."""
+    if answer.is_redirect:
+        return answer.headers["location"]
+    [place] = re.findall(r'content="0;url=([^"]+)"', answer.text)
+    return unescape(place)
+
+
+async def test_signing_out_ends_the_session_at_the_certified_provider_too(
+    certified: Certified, tmp_path: Path
+) -> None:
+    async with (
+        certified.running(signing_key("one")),
+        doors_at(tmp_path / "home", **settings(certified.issuer)) as doors,
+        browser(doors) as http,
+        httpx.AsyncClient() as there,
+    ):
+        place = (await http.get(START)).headers["location"]
+        assert outcome(await http.get(await certified.visited(place, "root", there))) == "ok"
+        silent = httpx.URL((await http.get(START)).headers["location"]).copy_merge_params({"prompt": "none"})
+        assert "code=" in (await there.get(silent)).headers["location"], "signed in there"
+
+        place = led_to(await signed_out(http))
+        assert place.startswith(f"{certified.issuer}/session/end?client_id={CLIENT}&")
+        assert await me(http) == 401
+        asks = await there.get(place)
+        [action] = re.findall(r'action="([^"]+)"', asks.text)
+        [xsrf] = re.findall(r'name="xsrf" value="([^"]+)"', asks.text)
+        done = await there.post(unescape(action), data={"xsrf": xsrf, "logout": "yes"})
+        assert done.headers["location"] == f"{ADDRESS}/login"
+        assert "login_required" in (await there.get(silent)).headers["location"], "signed out there"
+
+
+async def test_signing_out_goes_nowhere_else(lied: Lied) -> None:
+    """Whatever the provider calls its own, and whoever was never there."""
+    good = f"{lied.liar.issuer}/leave?x=1"
+    cases: dict[str, tuple[Any, str]] = {
+        "good": (
+            good,
+            f"{good}&client_id={CLIENT}&post_logout_redirect_uri={quote_plus(ADDRESS + '/login')}",
+        ),
+        "none": (None, "/login"),
+        "script": ("javascript:alert(1)", "/login"),
+        "no text": (7, "/login"),
+        "split": (f"{good}\r\nX: y", "/login"),
+    }
+    async with browser(lied.doors) as http:
+        for case, (said, place) in cases.items():
+            await arrived(lied, http, said)
+            assert led_to(await signed_out(http)) == place, case
+            assert led_to(await signed_out(http)) == "/login", "nobody was signed in"
+        await arrived(lied, http, good)
+        lied.doors.clock.ahead += timedelta(hours=1)
+        lied.liar.answer = Response("away", 503)
+        assert led_to(await signed_out(http)) == "/login", "a provider that is away keeps nobody here"
+        lied.liar.answer = None
+        await lied.doors.user("by-password", Role.VIEWER)
+        said = {"username": "by-password", "password": PASSWORD}
+        assert (await http.post("/api/auth/login", json=said)).status_code == 200
+        assert led_to(await signed_out(http)) == "/login"
+
+
+async def arrived(lied: Lied, http: httpx.AsyncClient, end_session: Any) -> None:
+    """Signed in by a provider that describes itself so; an hour after it was asked last, so it is asked again."""
+    lied.doors.clock.ahead += timedelta(hours=1)
+    now = int(lied.doors.clock().timestamp())
+    lied.liar.claims = bend(iat=now, auth_time=now, exp=now + 600)
+    lied.liar.metadata = bend(end_session_endpoint=end_session)
+    assert await lied.tried(http) == "ok"
 
 
 async def test_the_certified_providers_keys_may_change(certified: Certified, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ const provider = new Provider(issuer, {
       client_id: "console",
       client_secret: "a secret: with + and %",
       redirect_uris: [redirect],
+      post_logout_redirect_uris: [new URL("/login", redirect).href],
       grant_types: ["authorization_code"],
       response_types: ["code"],
       id_token_signed_response_alg: key.alg,
