@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, NoReturn
 
 from .errors import InvalidRequest
@@ -121,7 +122,43 @@ def parse_where(where: Mapping[str, Any] | None, operand: Operand, own: tuple[st
     """
     if not where:
         return None
-    return _Parser(operand, own).conditions(where, "where", 0)
+    return _simple(where, own) or _Parser(operand, own).conditions(where, "where", 0)
+
+
+def _simple(where: Mapping[str, Any], own: tuple[str, ...]) -> Node | None:
+    """The tree of a filter that needs no second look: fields of the body, plain scalars. None for every other."""
+    if type(where) is not dict or len(where) > MAX_KEYS:
+        return None
+    nodes: list[Node] = []
+    for key, value in where.items():
+        path = _simple_path(key) if type(key) is str and key not in own else None
+        if path is None:
+            return None
+        asked = value if type(value) is dict else {"$eq": value}
+        for name, scalar in asked.items():
+            op = _SIMPLE.get(name)
+            if op is None or not _is_simple(scalar, op):
+                return None
+            nodes.append(Compare(path, op, scalar))
+        if not asked:
+            return None
+    return _all(nodes) if nodes else None
+
+
+def _is_simple(scalar: Any, op: Op) -> bool:
+    """Whether an operand stands for itself whatever the mode. The rest is the operand's to judge."""
+    kind = type(scalar)
+    if kind is str:
+        return scalar.isascii() and "\x00" not in scalar
+    if kind is int:
+        return -_SMALL < scalar < _SMALL
+    return op is Op.EQ and (scalar is None or kind is bool)
+
+
+@lru_cache(4096)
+def _simple_path(key: str) -> Path | None:
+    parts = tuple(key.split("."))
+    return parts if all(parts) and "$" not in key else None
 
 
 class _Parser:
@@ -205,6 +242,8 @@ class _Parser:
         return Compare(path, op, scalar)
 
 
+_SIMPLE: Mapping[str, Op] = {op.value: op for op in Op}
+_SMALL = 1 << 53
 _OPERATORS = frozenset(
     {"$eq", "$ne", "$lt", "$lte", "$gt", "$gte", "$in", "$nin", "$exists", "$regex", "$not"}
 )

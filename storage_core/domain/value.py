@@ -13,7 +13,7 @@ A plain body is the encoded form of itself; `tagged` says whether a body holds t
 
 import base64
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
@@ -53,25 +53,49 @@ class Encoded:
 
 def is_plain(value: Any, depth: int = 0) -> bool:
     """Whether a value is its own encoded form. Exact types alone: a subclass might be more than it shows."""
-    kind = type(value)
-    if kind is str:
-        return (value.isascii() and "\x00" not in value) or _is_text(value)
-    if kind is int:
-        return MIN_INT <= value <= MAX_INT
-    if kind is bool or value is None:
-        return True
-    if kind is float:
-        return math.isfinite(value) and (value != 0 or math.copysign(1, value) > 0)
-    if depth >= MAX_DEPTH:
-        return False
-    if kind is dict:
-        for key, item in value.items():
-            if type(key) is not str or key[:1] == "$" or not is_plain(key) or not is_plain(item, depth + 1):
+    return _are_plain((value,), depth - 1)
+
+
+def _are_plain(values: Iterable[Any], depth: int) -> bool:
+    """Whether values that lie in something `depth` levels deep are plain: one loop, every document passes here."""
+    for value in values:
+        kind = type(value)
+        if kind is str:
+            if not ((value.isascii() and "\x00" not in value) or _is_text(value)):
                 return False
-        return True
-    if kind is list:
-        return all(is_plain(item, depth + 1) for item in value)
-    return False
+        elif kind is int:
+            if not MIN_INT <= value <= MAX_INT:
+                return False
+        elif kind is bool or value is None:
+            continue
+        elif kind is float:
+            if not math.isfinite(value) or (value == 0 and math.copysign(1, value) < 0):
+                return False
+        elif depth + 1 >= MAX_DEPTH:
+            return False
+        elif kind is dict:
+            if not (_are_names(value) and _are_plain(value.values(), depth + 1)):
+                return False
+        elif kind is not list or not _are_plain(value, depth + 1):
+            return False
+    return True
+
+
+def _are_names(keys: Iterable[Any]) -> bool:
+    """Whether keys are names as JSON has them, that stand for no tag. What was seen before is known."""
+    for key in keys:
+        if type(key) is str and key in _NAMES:
+            continue
+        if type(key) is not str or key[:1] == "$" or not _is_text(key):
+            return False
+        if len(_NAMES) < KNOWN_NAMES and len(key) < LONG_NAME:
+            _NAMES.add(key)
+    return True
+
+
+#: Names of fields that were found to be plain: documents have few different ones. Bounded, lest hostile ones fill it.
+_NAMES: set[str] = set()
+KNOWN_NAMES, LONG_NAME = 4096, 64
 
 
 def encode(data: Mapping[str, Any], mode: Mode = Mode.STRICT, field: str = "data") -> Encoded:

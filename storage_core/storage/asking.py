@@ -36,17 +36,16 @@ class Query:
         self._find = replace(find, fields=(*find.fields, *hidden)) if find.fields and hidden else find
 
     async def __aiter__(self) -> AsyncIterator[Document]:
-        find, left, size = self._find, self._limit, FIRST
+        left, size, after = self._limit, FIRST, self._find.after
         while left is None or left > 0:
             asked = size if left is None else min(size, left)
-            rows = await self._collection.rows(replace(find, limit=asked))
-            after = after_row(find, rows[-1]) if len(rows) == asked else None
-            for row in rows:
-                yield self._document(row)
+            rows = await self._collection.rows(self._from(after, asked))
+            after = after_row(self._find, rows[-1]) if len(rows) == asked and left != asked else None
+            for document in self._documents(rows):
+                yield document
             if after is None:
                 return
-            left = None if left is None else left - asked
-            find, size = replace(find, after=after), MORE
+            left, size = None if left is None else left - asked, MORE
 
     async def all(self) -> list[Document]:
         """Every document of the answer, in memory."""
@@ -54,8 +53,8 @@ class Query:
 
     async def first(self) -> Document | None:
         """The first document of the answer, none where there is none."""
-        rows = await self._collection.rows(replace(self._find, limit=1)) if self._limit != 0 else []
-        return self._document(rows[0]) if rows else None
+        rows = await self._collection.rows(self._from(self._find.after, 1)) if self._limit != 0 else []
+        return self._documents(rows)[0] if rows else None
 
     async def page(self) -> DocumentPage:
         """At most `limit` documents (100, if none was given), and the cursor of the page after them."""
@@ -66,15 +65,19 @@ class Query:
                 field="limit",
                 hint="Take smaller pages, or iterate.",
             )
-        rows = await self._collection.rows(replace(self._find, limit=limit + 1))
+        rows = await self._collection.rows(self._from(self._find.after, limit + 1))
         shown = rows[:limit]
         next = encode_cursor(self._find, after_row(self._find, shown[-1])) if len(rows) > limit else None
-        return DocumentPage(tuple(self._document(row) for row in shown), next)
+        return DocumentPage(tuple(self._documents(shown)), next)
 
-    def _document(self, row: Row) -> Document:
+    def _from(self, after: tuple[Any, ...] | None, limit: int) -> Find:
+        return Find(self._find.where, self._find.sort, limit, after, self._find.fields)
+
+    def _documents(self, rows: list[Row]) -> list[Document]:
         if self._trimmed and self._fields is not None:
-            row.body = projected(row.body, self._fields)
-        return self._collection.document(row)
+            for row in rows:
+                row.body = projected(row.body, self._fields)
+        return self._collection.documents(rows)
 
 
 def _hidden(find: Find) -> tuple[Path, ...]:

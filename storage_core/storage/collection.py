@@ -53,7 +53,7 @@ class Collection:
 
         :param id: your own key, 1 to 128 printable characters; a time-ordered UUID if left out.
         """
-        port = await self._bound()
+        port = self._ready() or await self._bind()
         encoded = encode(data, self._mode)
         id = new_ordered_id() if id is None else checked_id(id)
         at = self._now()
@@ -63,7 +63,7 @@ class Collection:
 
     async def get(self, id: str) -> Document | None:
         """The document, none where there is none."""
-        row = await (await self._bound()).get(id)
+        row = await (self._ready() or await self._bind()).get(id)
         return None if row is None else self.document(row)
 
     async def update(
@@ -78,7 +78,7 @@ class Collection:
 
         NotFound where it is not there, VersionConflict where `version` is not the stored one.
         """
-        port = await self._bound()
+        port = self._ready() or await self._bind()
         values, tagged, losses = self._changes(changes or {}, "changes")
         removed = tuple(_body_path(path, "unset") for path in unset)
         if not values and not removed:
@@ -94,7 +94,7 @@ class Collection:
 
     async def replace(self, id: str, data: Mapping[str, Any], *, version: int | None = None) -> Document:
         """Write another body in the place of the one there; answers the document as it is now."""
-        port = await self._bound()
+        port = self._ready() or await self._bind()
         encoded = encode(data, self._mode)
         row = await port.replace(
             checked_id(id), encoded.body, self._now(), version=version, tagged=encoded.tagged
@@ -103,7 +103,7 @@ class Collection:
 
     async def delete(self, id: str, *, version: int | None = None) -> None:
         """Remove a document. NotFound where it is not there, VersionConflict where it has another version."""
-        await (await self._bound()).delete(checked_id(id), version=version)
+        await (self._ready() or await self._bind()).delete(checked_id(id), version=version)
 
     async def insert_many(
         self, items: Iterable[Mapping[str, Any]], *, ids: Iterable[str] | None = None
@@ -181,7 +181,7 @@ class Collection:
     async def count(self, where: Mapping[str, Any] | None = None) -> int:
         """How many documents match."""
         node = parse_where(where, self._operand)
-        return await (await self._bound()).count(node)
+        return await (self._ready() or await self._bind()).count(node)
 
     async def create_index(
         self, paths: str | Sequence[str], *, unique: bool = False, name: str | None = None
@@ -190,7 +190,7 @@ class Collection:
 
         `unique`: no two documents may hold the same values there; those that lack any of the fields are not compared.
         """
-        await self._bound()
+        self._ready() or await self._bind()
         texts = [paths] if isinstance(paths, str) else list(paths)
         index = Index(_index_name(name, texts), tuple(_body_path(p, "paths") for p in texts), unique)
         if not texts:
@@ -201,30 +201,39 @@ class Collection:
         return index
 
     async def indexes(self) -> tuple[Index, ...]:
-        return await (await self._bound()).indexes()
+        return await (self._ready() or await self._bind()).indexes()
 
     async def drop_index(self, name: str) -> None:
         """Remove an index; NotFound where there is none of that name."""
-        await self._bound()
+        self._ready() or await self._bind()
         await self._shaped().drop(self.name, name)
 
     async def rows(self, find: Find) -> list[Row]:
         """What the engine answers to a question, for `Query`."""
-        return await (await self._bound()).find(find)
+        return await (self._ready() or await self._bind()).find(find)
+
+    def documents(self, rows: list[Row]) -> list[Document]:
+        """Rows as documents."""
+        return [
+            Document(r.id, r.version, r.created_at, r.updated_at, decode(r.body) if r.tagged else r.body)
+            for r in rows
+        ]
 
     def document(self, row: Row, losses: tuple[Loss, ...] = ()) -> Document:
         """A row as a document."""
         body = decode(row.body) if row.tagged else row.body
         return Document(row.id, row.version, row.created_at, row.updated_at, body, losses)
 
-    async def _bound(self) -> Port:
-        """The port to go through now: bound again only where news came since the last call."""
+    def _ready(self) -> Port | None:
+        """The port to go through now; none where it must be bound (again), because of news since the last call."""
         scope = optional_tenant()
         if scope is not None and scope is not self._scope:
             self._tie.check(scope)
             self._scope = scope
-        if self._port is None or self._at is not self._tie.stamp:
-            self._port, self._at = await self._tie.bind(self.name)
+        return self._port if self._at is self._tie.stamp else None
+
+    async def _bind(self) -> Port:
+        self._port, self._at = await self._tie.bind(self.name)
         return self._port
 
     def _changes(
@@ -241,7 +250,7 @@ class Collection:
         return values, tagged, losses
 
     async def _many(self, call: str, ids: list[str], write: Callable[[int], Write]) -> list[Outcome]:
-        port = await self._bound()
+        port = self._ready() or await self._bind()
         outcomes: list[Outcome] = []
         for start in range(0, len(ids), BATCH):
             at = range(start, min(start + BATCH, len(ids)))

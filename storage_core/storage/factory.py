@@ -5,18 +5,22 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
+from typing import Any
 from weakref import WeakValueDictionary
 
 from ..bootstrap import Core, migrate, open_core
+from ..domain.database import Database
 from ..domain.errors import InvalidRequest, StorageError, TenantMismatch, TenantRequired
 from ..domain.event import Event
 from ..domain.naming import NAME_RULE, checked_name
+from ..domain.provider import Provider
+from ..domain.tenant import Tenant
 from ..settings import Settings
 from ..telemetry import configure, log
 from ..telemetry.meters import METERS
 from ..telemetry.watch import WATCH
 from ..tenancy import TenantScope, optional_tenant
-from .door import OpenStorage, StorageDoor
+from .door import OpenStorage, Standing, StorageDoor
 from .link import Link
 from .storage import Storage, caller
 
@@ -48,6 +52,7 @@ class StorageFactory:
         self._links: WeakValueDictionary[str, Link] = WeakValueDictionary()
         self._opening: dict[Key, asyncio.Lock] = {}
         self._heard_at = clock()
+        self._deaf = False
 
     @classmethod
     @asynccontextmanager
@@ -131,51 +136,40 @@ class StorageFactory:
 
     async def _follow(self, events: AsyncGenerator[Event]) -> None:
         last: int | None = None
-        async with aclosing(events):
-            async for event in events:
-                if last is not None and event.sequence != last + 1:
-                    self._all_stale()  # something was missed
-                last = event.sequence
-                self._heard_at = self._clock()
-                await self._heard(event)
+        try:
+            async with aclosing(events):
+                async for event in events:
+                    if last is not None and event.sequence != last + 1:
+                        self._all_stale()  # something was missed
+                    last = event.sequence
+                    self._heard_at = self._clock()
+                    await self._heard(event)
+        finally:
+            self._deaf = True  # whoever does not hear must look
+            self._all_stale()
 
     async def _heard(self, event: Event) -> None:
-        """Find out whether what happened concerns anything that is open here."""
+        """Find out whether what happened concerns anything that is open here: most changes of rows are measurements."""
         touched = [link for link in self._links.values() if _concerns(link, event)]
-        if event.topic == "databases" and event.tenant_id is not None:
-            # Another database of the tenant may be its default one now.
-            for key, storage in list(self._held.items()):
-                if key[3] is None and storage.tenant.id == event.tenant_id:
-                    del self._held[key]
-        if touched and await self._is_news(event, touched[0]):
-            for link in touched:
-                link.stale()
-
-    async def _is_news(self, event: Event, link: Link) -> bool:
-        """Whether a row differs in what storage looks at: most changes of rows are measurements."""
-        known = link.standing
+        by_default = [
+            key
+            for key, storage in self._held.items()
+            if event.topic == "databases" and key[3] is None and storage.tenant.id == event.tenant_id
+        ]
+        if not touched and not by_default:
+            return
         try:
             async with self._core.kernel.catalog.read() as uow:
-                if event.topic == "providers":
-                    provider = await uow.providers.get(event.id)
-                    return provider is None or provider.revision != known.provider.revision
-                if event.topic == "tenants":
-                    tenant = await uow.tenants.get(event.id)
-                    return tenant is None or (tenant.status, tenant.policy) != (
-                        known.tenant.status,
-                        known.tenant.policy,
-                    )
-                if event.verb == "encrypted":
-                    return True
-                row, was = await uow.databases.get(event.id), known.database
-                return row is None or (row.status, row.physical_name, row.provider_id, row.tenant_id) != (
-                    was.status,
-                    was.physical_name,
-                    was.provider_id,
-                    was.tenant_id,
-                )
+                rows: Any = getattr(uow, event.topic)
+                row = await rows.get(event.id)
         except StorageError:
-            return True
+            row = None  # whoever uses it next will see
+        if event.verb == "encrypted" or any(_differs(link.standing, row) for link in touched):
+            for link in touched:
+                link.stale()
+        if by_default and (event.verb != "changed" or _moves_default(row, self._links.get(event.id))):
+            for key in by_default:
+                self._held.pop(key, None)
 
     def _all_stale(self) -> None:
         for link in self._links.values():
@@ -190,7 +184,7 @@ class StorageFactory:
                 self._heard_at = self._clock()
             except StorageError as error:
                 log.debug("storage: %s", error.detail)
-            if self._clock() - self._heard_at > STALE_SECONDS:
+            if self._deaf or self._clock() - self._heard_at > STALE_SECONDS:
                 self._all_stale()
 
 
@@ -201,6 +195,30 @@ def _concerns(link: Link, event: Event) -> bool:
         "providers": standing.provider.id,
         "databases": standing.database.id,
     }.get(event.topic)
+
+
+def _differs(known: Standing, row: Any) -> bool:
+    """Whether a row is another one in what storage looks at."""
+    if isinstance(row, Provider):
+        return row.revision != known.provider.revision
+    if isinstance(row, Tenant):
+        return (row.status, row.policy) != (known.tenant.status, known.tenant.policy)
+    if not isinstance(row, Database):
+        return True
+    was = known.database
+    return (row.status, row.physical_name, row.provider_id, row.tenant_id) != (
+        was.status,
+        was.physical_name,
+        was.provider_id,
+        was.tenant_id,
+    )
+
+
+def _moves_default(row: Database | None, link: Link | None) -> bool:
+    """Whether another database may be its tenant's default one now."""
+    if row is None:
+        return True
+    return row.is_default if link is None else row.is_default != link.standing.database.is_default
 
 
 def _wanted(scope: TenantScope | None, name: str | None, tenant_id: str | None, namespace: str | None) -> Key:

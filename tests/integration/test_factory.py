@@ -147,7 +147,7 @@ async def test_twenty_first_calls_at_once_open_one_storage_and_leave_one_entry(g
 async def test_a_suspended_tenant_is_refused_at_handles_held_open_and_served_again(ground: Ground) -> None:
     tenant = await ground.tenant()
     await ground.database(tenant)
-    storage = await ground.factory.get_storage(tenant_id=tenant.id)
+    storage = await ground.factory.get_storage("main", tenant_id=tenant.id)
 
     async def refused() -> bool:
         try:
@@ -160,14 +160,14 @@ async def test_a_suspended_tenant_is_refused_at_handles_held_open_and_served_aga
     await ground.core.tenants.suspend(somebody(), SuspendTenant(id=tenant.id, confirm=tenant.name))
     await until(ground.core, refused)
     with pytest.raises(TenantSuspended):
-        await ground.factory.get_storage(tenant_id=tenant.id)
+        await ground.factory.get_storage("main", tenant_id=tenant.id)
     await ground.core.tenants.resume(somebody(), ResumeTenant(id=tenant.id))
 
     async def served() -> bool:
         return not await refused()
 
     await until(ground.core, served)
-    assert await ground.factory.get_storage(tenant_id=tenant.id) is storage
+    assert await ground.factory.get_storage("main", tenant_id=tenant.id) is storage
 
 
 async def test_a_deleted_database_is_gone_for_handles_held_open(ground: Ground) -> None:
