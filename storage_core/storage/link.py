@@ -10,6 +10,9 @@ from ..ports.collection import Session
 from ..tenancy import TenantScope
 from .door import Standing, StorageDoor
 
+#: Collections of one database that are known without asking the catalog again.
+KEPT_PORTS = 256
+
 
 class Tie(Protocol):
     """What a collection's handle hangs on: where `stamp` is not the one it knows, it binds again before its call."""
@@ -28,7 +31,7 @@ class Tie(Protocol):
 class Link:
     """One tenant's database. All handles of it share one; its stamp goes when something about it has changed."""
 
-    __slots__ = ("__weakref__", "_lock", "_names", "_news", "door", "stamp", "standing")
+    __slots__ = ("__weakref__", "_lock", "_names", "_news", "_ports", "door", "stamp", "standing")
 
     def __init__(self, standing: Standing, door: StorageDoor) -> None:
         self.standing, self.door = standing, door
@@ -36,11 +39,13 @@ class Link:
         self._names = (standing.tenant.id, standing.tenant.name)
         self._lock: asyncio.Lock | None = None
         self._news = 0
+        self._ports: dict[str, Port] = {}
 
     def stale(self) -> None:
         """Something about it may have changed: every handle looks before its next call."""
         self.stamp = None
         self._news += 1
+        self._ports = {}
 
     def check(self, scope: TenantScope) -> None:
         if scope.tenant not in self._names:
@@ -62,8 +67,13 @@ class Link:
         return self.standing
 
     async def bind(self, name: str) -> tuple[Port, object]:
-        standing, stamp = await self.current(), self.stamp
-        return await self.door.collection(standing, name), stamp if stamp is not None else object()
+        standing, stamp, ports = await self.current(), self.stamp, self._ports
+        port = ports.get(name)
+        if port is None:
+            port = await self.door.collection(standing, name)
+            if len(ports) < KEPT_PORTS:
+                ports[name] = port  # all handles of a collection share it, until the next news
+        return port, stamp if stamp is not None else object()
 
 
 class TransactionTie:
