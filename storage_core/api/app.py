@@ -36,17 +36,9 @@ def create_app(core: Callable[[], Core], operations: tuple[Operation, ...]) -> F
         separate_input_output_schemas=False,
     )
 
-    async def options() -> Options:
-        async with core().kernel.catalog.read() as uow:
-            return await options_in(uow)
-
-    rates = Rates(options)
+    rates = rates_of(core)
     app.state.callers = callers = Callers(core, rates)  # for what is mounted beside
-    router = APIRouter()
-    # Fixed paths first: GET /tenants/{id} would take /tenants/list for a tenant.
-    for op in sorted(operations, key=lambda o: (route(o).by_id, o.name)):
-        add(router, op, core, callers)
-    app.include_router(router)
+    app.include_router(operations_router(core, operations, callers))
     app.include_router(auth.router(core, callers))
     app.include_router(oidc.router(core))
     app.include_router(live.router(core, callers))
@@ -56,6 +48,27 @@ def create_app(core: Callable[[], Core], operations: tuple[Operation, ...]) -> F
     _describe(app)
     _docs(app)
     return app
+
+
+def rates_of(core: Callable[[], Core]) -> Rates:
+    """How often one may ask, as the options say."""
+
+    async def options() -> Options:
+        async with core().kernel.catalog.read() as uow:
+            return await options_in(uow)
+
+    return Rates(options)
+
+
+def operations_router(
+    core: Callable[[], Core], operations: tuple[Operation, ...], callers: Callers
+) -> APIRouter:
+    """A route for every operation."""
+    out = APIRouter()
+    # Fixed paths first: GET /tenants/{id} would take /tenants/list for a tenant.
+    for op in sorted(operations, key=lambda o: (route(o).by_id, o.name)):
+        add(out, op, core, callers)
+    return out
 
 
 def _describe(app: FastAPI) -> None:

@@ -1,5 +1,6 @@
 """The REST door's error map: every failure as RFC 9457 problem details."""
 
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -98,22 +99,33 @@ def answer(error: StorageError, correlation_id: str) -> JSONResponse:
     return JSONResponse(problem(error, correlation_id), error.status, headers, MEDIA)
 
 
+async def _storage(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, StorageError)  # noqa: S101 - registered for this class
+    return answer(error, correlation_of(request))
+
+
+async def _validation(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, ValidationError | RequestValidationError)  # noqa: S101
+    return answer(from_validation(error), correlation_of(request))
+
+
+async def _http(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)  # noqa: S101
+    return answer(_of_status(error), correlation_of(request))
+
+
+Handler = Callable[[Request, Exception], Awaitable[JSONResponse]]
+
+#: The map: which handler answers which class of errors.
+HANDLERS: Mapping[type[Exception], Handler] = {
+    StorageError: _storage,
+    ValidationError: _validation,
+    RequestValidationError: _validation,
+    HTTPException: _http,
+}
+
+
 def install(app: FastAPI) -> None:
     """Attach the map to an application."""
-
-    async def storage(request: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, StorageError)  # noqa: S101 - registered for this class
-        return answer(error, correlation_of(request))
-
-    async def validation(request: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, ValidationError | RequestValidationError)  # noqa: S101
-        return answer(from_validation(error), correlation_of(request))
-
-    async def http(request: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, HTTPException)  # noqa: S101
-        return answer(_of_status(error), correlation_of(request))
-
-    app.add_exception_handler(StorageError, storage)
-    app.add_exception_handler(ValidationError, validation)
-    app.add_exception_handler(RequestValidationError, validation)
-    app.add_exception_handler(HTTPException, http)
+    for kind, handler in HANDLERS.items():
+        app.add_exception_handler(kind, handler)

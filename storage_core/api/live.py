@@ -20,10 +20,9 @@ from .context import Callers
 PING_SECONDS = 15
 
 
-def router(core: Callable[[], Core], callers: Callers) -> APIRouter:
-    """Server-sent events, liveness, readiness, Prometheus metrics."""
+def events_router(core: Callable[[], Core], callers: Callers) -> APIRouter:
+    """Server-sent events."""
     out = APIRouter(tags=["live"])
-    METERS.expose()
 
     @out.get(
         "/api/storage/events", operation_id="events", summary="Changes as they happen (server-sent events)"
@@ -39,6 +38,14 @@ def router(core: Callable[[], Core], callers: Callers) -> APIRouter:
             media_type="text/event-stream",
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
         )
+
+    return out
+
+
+def router(core: Callable[[], Core], callers: Callers) -> APIRouter:
+    """Server-sent events, liveness, readiness, Prometheus metrics."""
+    out = events_router(core, callers)
+    METERS.expose()
 
     @out.get("/health/live", operation_id="health.live", summary="The process answers")
     async def live() -> dict[str, str]:

@@ -45,7 +45,7 @@ class Rates:
             return
         limits, place = await self._limits(), _place(address)
         self._count("address", place, limits.rate_address)
-        if method == "POST" and path.startswith(SIGN_IN):
+        if method == "POST" and SIGN_IN in path:  # below whatever prefix a host has put it
             self._count("sign-in", place, limits.rate_sign_in)
 
     async def caller(self, credential: str) -> None:

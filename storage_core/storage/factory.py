@@ -72,6 +72,11 @@ class StorageFactory:
             yield factory
 
     @property
+    def core(self) -> Core:
+        """The open core, for what else is made of it: the REST API, for one."""
+        return self._core
+
+    @property
     def kept(self) -> int:
         """How many storages are kept, whoever holds them."""
         return len(self._held)

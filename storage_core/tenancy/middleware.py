@@ -15,6 +15,8 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+#: Which tenant the caller of a request belongs to.
+Authority = Callable[[Scope], Awaitable[str | None]]
 
 TENANT_HEADER = b"x-tenant-id"
 NAMESPACE_HEADER = b"x-namespace"
@@ -31,17 +33,30 @@ class TenancyMiddleware:
     come from a trusted proxy. Without one the headers only narrow: whoever authorises later must find the tenant
     inside the caller's grants. A tenant may be given by id or by name; a header sent twice, or a namespace without
     any tenant, is refused. `verifier` is asked late, and answers none where no issuer is configured.
+
+    An application that signs people in itself gives its `authority`: which tenant a request's caller belongs to, by
+    id or name; none for nobody. It takes the place of the token's tenant, and without it headers count for nothing:
+    nobody else would look whether they are true.
     """
 
-    def __init__(self, app: App, verifier: Callable[[], TokenVerifier | None] = lambda: None) -> None:
-        self.app, self.verifier = app, verifier
+    def __init__(
+        self,
+        app: App,
+        verifier: Callable[[], TokenVerifier | None] = lambda: None,
+        authority: Authority | None = None,
+    ) -> None:
+        self.app, self.verifier, self.authority = app, verifier, authority
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in {"http", "websocket"}:
             return await self.app(scope, receive, send)
         try:
             claims = await self._claims(scope)
-            tenant, namespace = _tenant(scope, claims)
+            sure = None if claims is None else claims.tenant
+            if self.authority is not None and sure is None:
+                sure = await self.authority(scope)
+            believed = self.authority is None or sure is not None
+            tenant, namespace = _tenant(scope, sure) if believed else (None, None)
         except StorageError as error:
             return await _refuse(scope, send, error)
         scope["state"] = {**scope.get("state", {}), CLAIMS: claims}
@@ -63,13 +78,12 @@ class TenancyMiddleware:
         return await verifier.verify(token)
 
 
-def _tenant(scope: Scope, claims: Claims | None) -> tuple[str | None, str | None]:
+def _tenant(scope: Scope, sure: str | None) -> tuple[str | None, str | None]:
     """The tenant and the namespace in force."""
     said = _single(scope, TENANT_HEADER, "X-Tenant-ID")
     namespace = _single(scope, NAMESPACE_HEADER, "X-Namespace")
-    sure = None if claims is None else claims.tenant
     if sure is not None and said not in (None, sure) and not scope.get(TRUSTED_PROXY, False):
-        raise TenantMismatch("X-Tenant-ID names another tenant than the token.", field="X-Tenant-ID")
+        raise TenantMismatch("X-Tenant-ID names another tenant than the caller's.", field="X-Tenant-ID")
     tenant = said or sure
     if namespace is not None and tenant is None:
         raise InvalidRequest("X-Namespace needs X-Tenant-ID.", field="X-Namespace")
