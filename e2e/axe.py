@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Page
+from playwright.async_api import Page, expect
 
 VERSION = "4.14.1"
 SHA512 = "FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ=="  # as npm's registry states it
@@ -51,6 +52,17 @@ STILL = """async () => {
     await frame(); await frame();
     const ends = document.getAnimations().filter(a => a.effect.getComputedTiming().iterations !== Infinity);
     await Promise.allSettled(ends.map(a => a.finished)); }"""
+
+
+async def assert_none(page: Page, script: str) -> None:
+    """Nothing that axe finds on the page as it stands, in either theme of a person who follows the system's."""
+    await page.evaluate(f"() => {{ {script}\n }}")
+    found = []
+    for theme in ("dark", "light"):
+        await page.emulate_media(color_scheme=theme, reduced_motion="reduce")
+        await expect(page.locator(".radix-themes").first).to_have_class(re.compile(theme))
+        found += [f"{theme}: {violation}" for violation in await violations(page)]
+    assert found == [], "\n".join(found)
 
 
 async def violations(page: Page) -> list[str]:

@@ -92,17 +92,26 @@ async def test_the_way_back_closes_a_dialog_for_good(page: Page) -> None:
     await expect(page.get_by_role("dialog")).to_have_count(0)
 
 
-async def test_a_lost_connection_leaves_the_dialog_and_what_was_typed(page: Page, watch: Watch) -> None:
+async def test_a_lost_connection_is_said_dims_what_may_be_old_and_leaves_what_was_typed(
+    page: Page, watch: Watch
+) -> None:
     watch.allow("WebSocket|ERR_INTERNET_DISCONNECTED")
     await visit(page, "/tenants")
     await page.get_by_role("button", name="New tenant").first.click()
     name = page.get_by_role("dialog").get_by_label("Name", exact=True)
     await name.fill("half-typed")
     down = page.locator(".sc-frame[data-down='true']")
+    banner = page.get_by_text("Reconnecting. What you see may be out of date.")
+    main = page.locator(".sc-main")
+    await expect(banner).to_be_hidden()
     await page.context.set_offline(True)
     await expect(down).to_have_count(1)
+    await expect(banner).to_be_visible()
+    await expect(main).to_have_css("opacity", "0.55")  # what may be out of date is dimmed
     await page.context.set_offline(False)
     await expect(down).to_have_count(0)
+    await expect(banner).to_be_hidden()
+    await expect(main).to_have_css("opacity", "1")
     await expect(name).to_have_value("half-typed")
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
@@ -9,6 +10,7 @@ import httpx
 import pytest
 from playwright.async_api import Locator, Page, expect
 
+from e2e import axe
 from e2e.conftest import Watch
 from e2e.console import ADMIN, PASSWORD, Console, running
 from e2e.people import OTHERS_PASSWORD, age_sign_ins, enter, overheard, visit
@@ -30,6 +32,13 @@ async def console(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Con
                     "users/create", username=name, password=OTHERS_PASSWORD, role=role, confirm=name
                 )
         yield running_console
+
+
+@pytest.fixture
+def barriers(pytestconfig: pytest.Config) -> str:
+    """The script that looks for what keeps people out."""
+    assert pytestconfig.cache is not None
+    return axe.source(Path(pytestconfig.cache.mkdir("axe")))
 
 
 @pytest.fixture
@@ -227,7 +236,7 @@ async def confirm(page: Page, name: str, reason: str, label: str) -> Locator:
 
 
 async def test_an_option_is_changed_checked_first_and_a_stale_sign_in_renewed_on_the_spot(
-    as_user: Any, console: Console, watch: Watch
+    as_user: Any, console: Console, watch: Watch, barriers: str
 ) -> None:
     watch.allow("401.*auth/renew")
     page = await as_user()
@@ -243,6 +252,8 @@ async def test_an_option_is_changed_checked_first_and_a_stale_sign_in_renewed_on
     await expect(dialog.get_by_text("18000 becomes 17000")).to_be_visible()
     age_sign_ins(console)
     await confirm(page, "rate_address", "less is enough", "Save")
+    await expect(dialog.get_by_label("Your password")).to_be_visible()
+    await axe.assert_none(page, barriers)
     await dialog.get_by_label("Your password").fill("not my password")
     await dialog.get_by_role("button", name="Confirm").click()
     await expect(dialog.get_by_text("The password is wrong.")).to_be_visible()
@@ -257,7 +268,9 @@ async def test_an_option_is_changed_checked_first_and_a_stale_sign_in_renewed_on
     await expect(row).to_contain_text("default")
 
 
-async def test_danger_waits_for_a_second_person_and_then_passes_once(as_user: Any, console: Console) -> None:
+async def test_danger_waits_for_a_second_person_and_then_passes_once(
+    as_user: Any, console: Console, barriers: str
+) -> None:
     page, second = await as_user(), await as_user("carol")
     async with console.signed_in() as rest:
         await rest.http.put(
@@ -269,6 +282,7 @@ async def test_danger_waits_for_a_second_person_and_then_passes_once(as_user: An
     await page.get_by_role("menuitem", name="Suspend").click()
     dialog = await confirm(page, "acme", "unpaid", "Suspend tenant")
     await expect(dialog.get_by_text("A second person approves this.")).to_be_visible()
+    await axe.assert_none(page, barriers)
     await dialog.get_by_role("link", name="See what waits").click()
     await expect(page.get_by_role("heading", level=1, name="Approvals")).to_be_visible()
     await expect(line(page, "tenants.suspend")).to_contain_text("pending")
@@ -309,7 +323,7 @@ async def test_a_key_is_rotated_from_the_page(as_user: Any) -> None:
 
 @pytest.mark.servers
 async def test_a_provider_gets_other_credentials_which_are_tried_first(
-    as_user: Any, console: Console, watch: Watch
+    as_user: Any, console: Console, watch: Watch, barriers: str
 ) -> None:
     watch.allow("credentials")  # the browser reports the refused request
     server = await console.cli("engines", "start", "postgresql")
@@ -334,6 +348,7 @@ async def test_a_provider_gets_other_credentials_which_are_tried_first(
     await dialog.get_by_label("Password").fill("not what the engine knows")
     await dialog.get_by_role("button", name="Test and use").click()
     await expect(dialog.get_by_role("alert")).to_be_visible(timeout=60_000)
+    await axe.assert_none(page, barriers)
     await expect(row).to_contain_text("v1")
     await dialog.get_by_role("button", name="Generate").click()
     await expect(dialog).to_be_hidden(timeout=60_000)
