@@ -10,6 +10,7 @@ from ...ports.tables import Tables
 from ..probe import PROBE_SECONDS, probed, since
 from . import check
 from .backup import MongoBackup
+from .collections import MongoCollections
 from .databases import MongoDatabases
 from .link import PATIENCE, Link
 from .logins import MongoLogins
@@ -40,7 +41,7 @@ class MongoEngine:
         self.databases: MongoDatabases = MongoDatabases(self._link)
         self.backup: MongoBackup = MongoBackup(self._link)
         self.tables: Tables | None = None
-        self.collections: Collections | None = None
+        self.collections: Collections = MongoCollections(self._link)
         self.logins: MongoLogins = MongoLogins(self._link)
 
     async def check(self) -> tuple[CheckStep, ...]:

@@ -7,7 +7,9 @@ from pymongo.errors import (
     BulkWriteError,
     ConfigurationError,
     ConnectionFailure,
+    DocumentTooLarge,
     InvalidName,
+    NetworkTimeout,
     NotPrimaryError,
     OperationFailure,
     PyMongoError,
@@ -26,6 +28,7 @@ from ...domain.errors import (
     SignInRejected,
     StorageError,
     StorageFull,
+    TimedOut,
     Unavailable,
     Unreachable,
 )
@@ -37,11 +40,34 @@ SIGN_IN_HINT = "Check user and password of the provider, and the database the us
 #: The read lost its place: the collection was dropped, renamed, rolled over, or the server gave up the cursor.
 LOST_CURSOR = frozenset({43, 136, 175, 237})
 UNAUTHORIZED = 13
+#: Transactions that met: of the server's code, and of its label for whatever ended one.
+WRITE_CONFLICT, COLLIDED = 112, "TransientTransactionError"
+TOO_LONG = frozenset({50, 262})
 DUPLICATE_KEY = frozenset({11000, 11001})
+
+
+def is_unsent(error: PyMongoError) -> bool:
+    """Whether what was asked for has surely not reached a server."""
+    return isinstance(error, ServerSelectionTimeoutError | WaitQueueTimeoutError)
+
+
+def is_collision(error: PyMongoError) -> bool:
+    """Whether another transaction got in the way."""
+    return error.has_error_label(COLLIDED) or getattr(error, "code", None) == WRITE_CONFLICT
 
 
 def translate(error: PyMongoError, place: str) -> StorageError:
     """The product's error for a driver error at `place` (``host:port``)."""
+    if isinstance(error, OperationFailure) and is_collision(error):
+        return Conflict(
+            "Another transaction changed the same documents.", hint="Repeat the transaction whole."
+        )
+    if isinstance(error, DocumentTooLarge):
+        return InvalidRequest(
+            "The document is larger than the 16 MB that MongoDB keeps.",
+            field="data",
+            hint="Store it in parts, or its large values as files.",
+        )
     if isinstance(error, BulkWriteError):
         return _bulk(error)
     if isinstance(error, NotPrimaryError):
@@ -60,6 +86,8 @@ def translate(error: PyMongoError, place: str) -> StorageError:
             f"No usable member of the replica set answered at {place}.",
             hint="Check the replica set's name, that it has a primary, and that its members' addresses are reachable.",
         )
+    if isinstance(error, NetworkTimeout):
+        return TimedOut(f"{place} did not answer in time.")
     if isinstance(error, ConnectionFailure):
         return Unreachable(f"The connection to {place} failed.")
     if isinstance(error, InvalidName):
@@ -118,6 +146,8 @@ def _refused(error: OperationFailure, place: str) -> StorageError:
                 "A collection or index was changed while the snapshot was read.",
                 hint="Run it again afterwards.",
             )
+        case code if code in TOO_LONG:
+            return TimedOut(said)
         case code if code in LOST_CURSOR:
             return Interrupted(f"The read lost its place. {said}", hint="Run it again.")
         case code if code in DUPLICATE_KEY:

@@ -21,12 +21,13 @@ from ...domain.errors import (
     NotFound,
     StorageError,
     TlsMismatch,
+    Unavailable,
 )
 from ...domain.naming import said
 from ...domain.provider import Endpoint, TlsMode
 from ...ports.outbound import Outbound
 from ..names import PlainNames
-from .errors import translate
+from .errors import is_unsent, translate
 from .names import checked
 from .route import FIELD, guarded
 
@@ -34,6 +35,8 @@ Client = AsyncMongoClient[dict[str, Any]]
 
 DEFAULT_PORT = 27017
 POOL = 12
+#: What calls of the driver raise; the last one where a text has lone surrogates.
+DRIVER_ERRORS = (PyMongoError, BSONError, UnicodeEncodeError)
 #: Seconds a server is waited for.
 PATIENCE = 5.0
 #: Host names and addresses only; anything else could be read as a connection string or a list of hosts.
@@ -104,7 +107,13 @@ class Link:
         if isinstance(error, AddressRefused):
             self._refused = error
 
-    async def _open(self) -> Client:
+    @property
+    def client(self) -> Client | None:
+        """The client, none before its first use and after `close`."""
+        return self._client
+
+    async def open(self) -> Client:
+        """The client; without I/O."""
         async with self._opening:
             if self._client is None:
                 self._client = await asyncio.to_thread(self._build)
@@ -161,14 +170,21 @@ class Link:
     async def speaking(self) -> AsyncIterator[Client]:
         """The client, with every driver error translated on its way out."""
         try:
-            yield await self._open()
-        except PyMongoError as error:
-            if not isinstance(error, ConnectionFailure):
-                raise translate(error, self.place) from error
-            refused, self._refused = self._refused, None
-            raise (await self._explain(self) or refused or translate(error, self.place)) from error
-        except BSONError as error:
-            raise EngineFailure(f"{self.place} answered what cannot be read as BSON.") from error
+            yield await self.open()
+        except DRIVER_ERRORS as error:
+            raise await self.failed(error) from error
+
+    async def failed(self, error: Exception) -> StorageError:
+        """The product's error for one of DRIVER_ERRORS."""
+        if isinstance(error, UnicodeEncodeError):
+            return InvalidRequest("MongoDB takes no text with lone surrogates.", hint="Send valid Unicode.")
+        if not isinstance(error, PyMongoError):
+            return EngineFailure(f"{self.place} answered what cannot be read as BSON.")
+        if not isinstance(error, ConnectionFailure):
+            return translate(error, self.place)
+        refused, self._refused = self._refused, None
+        found = await self._explain(self) or refused or translate(error, self.place)
+        return found.undone() if is_unsent(error) and isinstance(found, Unavailable) else found
 
     async def topology(self) -> Topology:
         async with self.speaking() as client:

@@ -1,0 +1,257 @@
+"""One collection of documents in MongoDB, on PyMongo alone: one round trip for each call that finds nothing in its way."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from pymongo import ReturnDocument
+from pymongo.asynchronous.client_session import AsyncClientSession
+from pymongo.errors import DuplicateKeyError, OperationFailure
+
+from ...domain.errors import (
+    Conflict,
+    InvalidRequest,
+    StorageError,
+    Unsupported,
+)
+from ...domain.naming import said
+from ...domain.patch import patched
+from ...domain.query import Node, Path, Regex, Text, conditions, projected
+from ...domain.record import Find, Index, Outcome, Row, Write
+from . import collection_bulk, collection_index
+from .collection_filter import condition
+from .collection_form import PREFIX, Document, Documents, new_document, row_of, stamp
+from .collection_order import Sorted, projection
+from .collection_update import on_the_way, patching, refusal, replacing, taken, unfound, wanted
+from .link import DRIVER_ERRORS, Client, Link
+
+#: How often a document that others change at the same moment is read again.
+RACES = 20
+NO_TEXT_INDEX, BAD_VALUE = 27, 2
+BAD_PATTERN = frozenset({51091, 51108, 51109})
+
+Handles = Callable[[Client], Documents]
+
+
+class MongoCollection:
+    """See `ports.collection.Collection`.
+
+    `handle` answers the driver's object for a client; `session` is the transaction that all of its calls are part of.
+    """
+
+    __slots__ = ("_client", "_documents", "_handle", "link", "name", "session")
+
+    def __init__(
+        self, link: Link, name: str, handle: Handles, session: AsyncClientSession | None = None
+    ) -> None:
+        self.link, self.name, self._handle, self.session = link, name, handle, session
+        self._client: Client | None = None
+        self._documents: Documents | None = None
+
+    async def documents(self) -> Documents:
+        """The driver's collection, of the client that is open."""
+        client = self.link.client
+        if client is not None and client is self._client and self._documents is not None:
+            return self._documents
+        self._client = client or await self.link.open()
+        self._documents = self._handle(self._client)
+        return self._documents
+
+    def within(self, session: AsyncClientSession) -> "MongoCollection":
+        """The same collection as part of a transaction."""
+        return MongoCollection(self.link, self.name, self._handle, session)
+
+    async def insert(self, id: str, body: Mapping[str, Any], at: datetime, *, tagged: bool = False) -> None:
+        documents = await self.documents()
+        if self.session is not None and await self.get(id) is not None:
+            raise taken(id)  # an error of the server's would end the transaction
+        try:
+            await documents.insert_one(new_document(id, body, stamp(at), tagged), session=self.session)
+        except DRIVER_ERRORS as error:
+            raise await self.failed(error, id) from error
+
+    async def get(self, id: str) -> Row | None:
+        documents = await self.documents()
+        try:
+            found = await documents.find_one({"_id": id}, session=self.session)
+        except DRIVER_ERRORS as error:
+            raise await self.failed(error, id) from error
+        return None if found is None else row_of(found)
+
+    async def replace(
+        self,
+        id: str,
+        body: Mapping[str, Any],
+        at: datetime,
+        *,
+        version: int | None = None,
+        tagged: bool = False,
+    ) -> Row:
+        row = await self._changed(wanted(id, version), replacing(body, stamp(at), tagged), id)
+        return row or await self.refuse(id, version)
+
+    async def patch(
+        self,
+        id: str,
+        changes: Mapping[Path, Any],
+        at: datetime,
+        *,
+        unset: Sequence[Path] = (),
+        version: int | None = None,
+        tagged: bool = False,
+    ) -> Row:
+        update = patching(changes, unset, stamp(at), tagged)
+        if (
+            update is not None and self.session is None
+        ):  # in a transaction an error of the server's would end it
+            try:
+                row = await self._changed({**wanted(id, version), **on_the_way(unset)}, update, id)
+            except InvalidRequest:
+                row = None
+            if row is not None:
+                return row
+        return await self._patch_slowly(id, changes, at, unset, version, tagged)
+
+    async def _patch_slowly(
+        self,
+        id: str,
+        changes: Mapping[Path, Any],
+        at: datetime,
+        unset: Sequence[Path],
+        version: int | None,
+        tagged: bool,
+    ) -> Row:
+        """Read, change, write back if nobody was faster: for what MongoDB's operators cannot say, and to say why not."""
+        for _ in range(RACES):
+            row = await self.get(id)
+            if row is None or version not in (None, row.version):
+                await self.refuse(id, version)
+                continue
+            body = patched(row.body, changes, unset)
+            update = replacing(body, stamp(at), tagged or row.tagged)
+            written = await self._changed(wanted(id, row.version), update, id)
+            if written is not None:
+                return written
+        raise Conflict(f"The document {said(id)} is changed by others all the time.", hint="Try again.")
+
+    async def delete(self, id: str, *, version: int | None = None) -> None:
+        documents = await self.documents()
+        try:
+            done = await documents.delete_one(wanted(id, version), session=self.session)
+        except DRIVER_ERRORS as error:
+            raise await self.failed(error, id) from error
+        if not done.deleted_count:
+            await self.refuse(id, version)
+
+    async def insert_many(self, writes: Sequence[Write], at: datetime) -> list[Outcome]:
+        return await collection_bulk.insert_many(self, writes, at)
+
+    async def change_many(self, writes: Sequence[Write], at: datetime) -> list[Outcome]:
+        return await collection_bulk.change_many(self, writes, at)
+
+    async def find(self, find: Find) -> list[Row]:
+        order = Sorted.of(find)
+        documents = await self.documents()
+        project = projection(find.fields, order.paths)
+        try:
+            rows = await self._read_plainly(documents, find, order, project) if order.plain else None
+            if rows is None:
+                stages = order.ranked(find, project)
+                cursor = await documents.aggregate(
+                    stages, session=self.session, allowDiskUse=True, batchSize=find.limit + 1
+                )
+                rows = [row_of(document) for document in await cursor.to_list()]
+        except DRIVER_ERRORS as error:
+            raise await self._unanswered(error, find.where) from error
+        if find.fields is not None:
+            for row in rows:
+                row.body = projected(row.body, find.fields)
+        return rows
+
+    async def _read_plainly(
+        self, documents: Documents, find: Find, order: Sorted, project: Document | None
+    ) -> list[Row] | None:
+        cursor = documents.find(
+            order.behind(condition(find.where)),
+            project,
+            limit=find.limit,
+            batch_size=find.limit + 1,
+            sort=order.natural(),
+            session=self.session,
+        )
+        return order.right([row_of(document) for document in await cursor.to_list()], find.limit)
+
+    async def count(self, where: Node | None) -> int:
+        documents = await self.documents()
+        try:
+            return int(await documents.count_documents(condition(where), session=self.session))
+        except DRIVER_ERRORS as error:
+            raise await self._unanswered(error, where) from error
+
+    async def create_index(self, index: Index) -> None:
+        try:
+            await collection_index.create(await self.documents(), index)
+        except DRIVER_ERRORS as error:
+            raise await self.link.failed(error) from error
+
+    async def indexes(self) -> tuple[Index, ...]:
+        try:
+            return await collection_index.listed(await self.documents())
+        except DRIVER_ERRORS as error:
+            raise await self.link.failed(error) from error
+
+    async def drop_index(self, name: str) -> None:
+        try:
+            await collection_index.drop(await self.documents(), name)
+        except DRIVER_ERRORS as error:
+            raise await self.link.failed(error) from error
+
+    async def _changed(self, which: Document, update: Document, id: str) -> Row | None:
+        documents = await self.documents()
+        try:
+            found = await documents.find_one_and_update(
+                which, update, return_document=ReturnDocument.AFTER, session=self.session
+            )
+        except DRIVER_ERRORS as error:
+            raise await self.failed(error, id) from error
+        return None if found is None else row_of(found)
+
+    async def refuse(self, id: str, version: int | None) -> Any:
+        """Say why no document was found to change: NotFound, or VersionConflict where a version was asked for."""
+        documents = await self.documents()
+        try:
+            found = await documents.find_one({"_id": id}, {"version": 1}, session=self.session)
+        except DRIVER_ERRORS as error:
+            raise await self.failed(error, id) from error
+        raise unfound(id, version, None if found is None else found["version"])
+
+    async def failed(self, error: Exception, id: str) -> StorageError:
+        """The product's error for a write of one document."""
+        if isinstance(error, DuplicateKeyError | OperationFailure):
+            known = refusal(error.code, error.details or {}, id)
+            if known is not None:
+                return known
+        return await self.link.failed(error)
+
+    async def _unanswered(self, error: Exception, where: Node | None) -> StorageError:
+        """The product's error for a question."""
+        code = error.code if isinstance(error, OperationFailure) else None
+        asked = () if where is None else conditions(where)
+        if code in (NO_TEXT_INDEX, BAD_VALUE) and any(isinstance(node, Text) for node in asked):
+            return Unsupported(
+                f"The collection {self.name} has no text index, or $text stands inside $or or $not.",
+                field="where",
+                hint=f'Make one in mongosh: db["{PREFIX}{self.name}"].createIndex({{"body.title": "text"}}); '
+                "and ask for $text beside the other conditions.",
+            )
+        if code in BAD_PATTERN or (code == BAD_VALUE and any(isinstance(node, Regex) for node in asked)):
+            return InvalidRequest(
+                f"where has a pattern that MongoDB does not take: {(error.details or {}).get('errmsg', '')}"[
+                    :200
+                ]
+                if isinstance(error, OperationFailure)
+                else "where has a pattern that MongoDB does not take.",
+                field="where",
+                hint="MongoDB's patterns are those of PCRE, up to 32 kB.",
+            )
+        return await self.link.failed(error)

@@ -1,0 +1,91 @@
+"""The changes of documents as MongoDB's updates, and what the server says of them."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ...domain.errors import InvalidRequest, NameTaken, NotFound, StorageError, VersionConflict
+from ...domain.naming import said
+from ...domain.query import Path
+from .collection_filter import IS_LIST
+from .collection_form import BODY, Document, is_simple, key_of
+from .errors import DUPLICATE_KEY
+
+PATH_IN_THE_WAY, PARALLEL_LISTS = 28, 171
+
+
+def wanted(id: str, version: int | None) -> Document:
+    return {"_id": id} if version is None else {"_id": id, "version": version}
+
+
+def taken(id: str) -> NameTaken:
+    return NameTaken(f"There is a document {said(id)} already.", field="id", hint="Choose another id.")
+
+
+def unfound(id: str, version: int | None, stored: int | None) -> StorageError:
+    if stored is None:
+        return NotFound(f"There is no document {said(id)}.", field="id")
+    return VersionConflict(
+        f"The document {said(id)} has version {stored}" + (f", not {version}." if version else " by now."),
+        field="version",
+    )
+
+
+def refusal(code: int | None, details: Mapping[str, Any], id: str) -> StorageError | None:
+    """The product's error for what the server says of one written document, where it is about the document."""
+    if code in DUPLICATE_KEY:
+        keys = [key for key in details.get("keyPattern", {"_id": 1})]
+        if keys == ["_id"]:
+            return NameTaken(
+                f"There is a document {said(id)} already.", field="id", hint="Choose another id."
+            )
+        field = ", ".join(key.removeprefix(f"{BODY}.") for key in keys)
+        return NameTaken(
+            f"Another document has this value of {field}, which must be unique.",
+            field=field,
+            hint="Choose another value, or change the other document.",
+        )
+    if code == PATH_IN_THE_WAY:
+        return InvalidRequest("A change leads through a value that is no dictionary.", field="changes")
+    if code == PARALLEL_LISTS:
+        return InvalidRequest(
+            "An index covers two fields of this document that are both lists; MongoDB cannot.",
+            field="data",
+            hint="Index the fields one by one.",
+        )
+    return None
+
+
+def replacing(body: Mapping[str, Any], at: str, tagged: bool) -> Document:
+    """The update that puts another body in place."""
+    update: Document = {"$set": {BODY: body, "updated_at": at}, "$inc": {"version": 1}}
+    if tagged:
+        update["$set"]["tagged"] = True
+    else:
+        update["$unset"] = {"tagged": ""}
+    return update
+
+
+def patching(changes: Mapping[Path, Any], unset: Sequence[Path], at: str, tagged: bool) -> Document | None:
+    """The update that changes paths; none where MongoDB's operators would mean something else."""
+    paths = [*changes, *unset]
+    if not all(map(is_simple, paths)) or (len(paths) > 1 and _overlap(paths)):
+        return None
+    update: Document = {"$set": {key_of(path): value for path, value in changes.items()}}
+    update["$set"]["updated_at"] = at
+    update["$inc"] = {"version": 1}
+    if tagged:
+        update["$set"]["tagged"] = True
+    if unset:
+        update["$unset"] = {key_of(path): "" for path in unset}
+    return update
+
+
+def _overlap(paths: list[Path]) -> bool:
+    ordered = sorted(paths)
+    return any(second[: len(first)] == first for first, second in itertools.pairwise(ordered))
+
+
+def on_the_way(unset: Sequence[Path]) -> Document:
+    """That nothing is to be removed from a list, where MongoDB would do nothing and `patched` refuses."""
+    return {key_of(path[:-1]): {"$not": IS_LIST} for path in unset if len(path) > 1}
