@@ -27,8 +27,8 @@ from .link import DRIVER_ERRORS, Client, Link
 
 #: How often a document that others change at the same moment is read again.
 RACES = 20
-NO_TEXT_INDEX, BAD_VALUE = 27, 2
-BAD_PATTERN = frozenset({51091, 51108, 51109})
+BAD_VALUE, NO_TEXT_INDEX, NO_PLAN = 2, 27, 291
+BAD_PATTERN = frozenset({BAD_VALUE, 51091, 51109, 51111})
 
 Handles = Callable[[Client], Documents]
 
@@ -88,7 +88,9 @@ class MongoCollection:
         tagged: bool = False,
     ) -> Row:
         row = await self._changed(wanted(id, version), replacing(body, stamp(at), tagged), id)
-        return row or await self.refuse(id, version)
+        if row is None:
+            raise await self._unfound(id, version)
+        return row
 
     async def patch(
         self,
@@ -125,8 +127,7 @@ class MongoCollection:
         for _ in range(RACES):
             row = await self.get(id)
             if row is None or version not in (None, row.version):
-                await self.refuse(id, version)
-                continue
+                raise unfound(id, version, None if row is None else row.version)
             body = patched(row.body, changes, unset)
             update = replacing(body, stamp(at), tagged or row.tagged)
             written = await self._changed(wanted(id, row.version), update, id)
@@ -141,7 +142,7 @@ class MongoCollection:
         except DRIVER_ERRORS as error:
             raise await self.failed(error, id) from error
         if not done.deleted_count:
-            await self.refuse(id, version)
+            raise await self._unfound(id, version)
 
     async def insert_many(self, writes: Sequence[Write], at: datetime) -> list[Outcome]:
         return await collection_bulk.insert_many(self, writes, at)
@@ -216,14 +217,14 @@ class MongoCollection:
             raise await self.failed(error, id) from error
         return None if found is None else row_of(found)
 
-    async def refuse(self, id: str, version: int | None) -> Any:
-        """Say why no document was found to change: NotFound, or VersionConflict where a version was asked for."""
+    async def _unfound(self, id: str, version: int | None) -> StorageError:
+        """Why no document was found to change: NotFound, or VersionConflict where a version was asked for."""
         documents = await self.documents()
         try:
             found = await documents.find_one({"_id": id}, {"version": 1}, session=self.session)
         except DRIVER_ERRORS as error:
             raise await self.failed(error, id) from error
-        raise unfound(id, version, None if found is None else found["version"])
+        return unfound(id, version, None if found is None else found["version"])
 
     async def failed(self, error: Exception, id: str) -> StorageError:
         """The product's error for a write of one document."""
@@ -235,23 +236,20 @@ class MongoCollection:
 
     async def _unanswered(self, error: Exception, where: Node | None) -> StorageError:
         """The product's error for a question."""
-        code = error.code if isinstance(error, OperationFailure) else None
-        asked = () if where is None else conditions(where)
-        if code in (NO_TEXT_INDEX, BAD_VALUE) and any(isinstance(node, Text) for node in asked):
-            return Unsupported(
-                f"The collection {self.name} has no text index, or $text stands inside $or or $not.",
-                field="where",
-                hint=f'Make one in mongosh: db["{PREFIX}{self.name}"].createIndex({{"body.title": "text"}}); '
-                "and ask for $text beside the other conditions.",
-            )
-        if code in BAD_PATTERN or (code == BAD_VALUE and any(isinstance(node, Regex) for node in asked)):
-            return InvalidRequest(
-                f"where has a pattern that MongoDB does not take: {(error.details or {}).get('errmsg', '')}"[
-                    :200
-                ]
-                if isinstance(error, OperationFailure)
-                else "where has a pattern that MongoDB does not take.",
-                field="where",
-                hint="MongoDB's patterns are those of PCRE, up to 32 kB.",
-            )
+        if where is not None and isinstance(error, OperationFailure):
+            asked = {type(node) for node in conditions(where)}
+            if Text in asked and error.code in (NO_TEXT_INDEX, BAD_VALUE, NO_PLAN):
+                return Unsupported(
+                    f"The collection {self.name} has no text index, or $text stands inside $or or $not.",
+                    field="where",
+                    hint="Ask for $text beside other conditions; an index is made in mongosh: "
+                    f'db["{PREFIX}{self.name}"].createIndex({{"body.title": "text"}}).',
+                )
+            if Regex in asked and error.code in BAD_PATTERN:
+                why = (error.details or {}).get("errmsg", "")
+                return InvalidRequest(
+                    f"where has a pattern that MongoDB does not take: {why}"[:200],
+                    field="where",
+                    hint="MongoDB's patterns are those of PCRE, of up to 32 kB.",
+                )
         return await self.link.failed(error)

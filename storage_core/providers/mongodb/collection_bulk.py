@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import bson
 from pymongo import DeleteOne, UpdateOne
-from pymongo.errors import BulkWriteError, DocumentTooLarge, OperationFailure
+from pymongo.errors import BulkWriteError, OperationFailure, PyMongoError
 
 from ...domain.errors import NotFound, StorageError
 from ...domain.record import Outcome, Write
 from .collection_form import CODEC, Document, new_document, stamp
 from .collection_update import PATH_IN_THE_WAY, patching, refusal, replacing, taken, unfound
-from .errors import translate
+from .errors import is_too_large, translate
 from .link import DRIVER_ERRORS
 
 if TYPE_CHECKING:
@@ -60,9 +60,9 @@ async def _inserted(to: "MongoCollection", writes: Sequence[Write], at: datetime
         await handle.insert_many(documents, ordered=False, session=to.session)
     except BulkWriteError as error:
         return _outcomes(to, writes, _failures(to, writes, error))
-    except DocumentTooLarge as error:
-        return await _without_the_largest(to, writes, documents, at, error)
     except DRIVER_ERRORS as error:
+        if isinstance(error, PyMongoError) and is_too_large(error):
+            return await _without_the_largest(to, writes, documents, at, error)
         raise await to.link.failed(error) from error
     return [Outcome(w.id, 1) for w in writes]
 
@@ -72,9 +72,9 @@ async def _without_the_largest(
     writes: Sequence[Write],
     documents: list[Document],
     at: datetime,
-    error: DocumentTooLarge,
+    error: PyMongoError,
 ) -> list[Outcome]:
-    """The driver refused a document and may have sent some before it: what is there as it was to be is done."""
+    """One document was refused and some before it may be stored: what is there as it was to be is done."""
     too_large = [len(bson.encode(document, codec_options=CODEC)) > LARGEST for document in documents]
     handle = await to.documents()
     found = handle.find({"_id": {"$in": [w.id for w in writes]}}, session=to.session)

@@ -90,6 +90,9 @@ class MongoCollections:
                 "A standalone MongoDB server has no transactions.",
                 hint="Make it a replica set (one member is enough), or change documents one by one, with their version.",
             )
+        if quota is not None:
+            async with self._books.turn(database):
+                pass  # counted, before the transaction's view of it begins
         async with under_way(self._link) as session:
             yield MongoSession(self, database, quota, session)
 

@@ -42,6 +42,8 @@ LOST_CURSOR = frozenset({43, 136, 175, 237})
 UNAUTHORIZED = 13
 #: Transactions that met: of the server's code, and of its label for whatever ended one.
 WRITE_CONFLICT, COLLIDED = 112, "TransientTransactionError"
+#: A document as sent, or as an update would leave it.
+TOO_LARGE = frozenset({10334, 17419, 17420})
 TOO_LONG = frozenset({50, 262})
 DUPLICATE_KEY = frozenset({11000, 11001})
 
@@ -56,13 +58,17 @@ def is_collision(error: PyMongoError) -> bool:
     return error.has_error_label(COLLIDED) or getattr(error, "code", None) == WRITE_CONFLICT
 
 
+def is_too_large(error: PyMongoError) -> bool:
+    return isinstance(error, DocumentTooLarge) or getattr(error, "code", None) in TOO_LARGE
+
+
 def translate(error: PyMongoError, place: str) -> StorageError:
     """The product's error for a driver error at `place` (``host:port``)."""
     if isinstance(error, OperationFailure) and is_collision(error):
         return Conflict(
             "Another transaction changed the same documents.", hint="Repeat the transaction whole."
         )
-    if isinstance(error, DocumentTooLarge):
+    if is_too_large(error):
         return InvalidRequest(
             "The document is larger than the 16 MB that MongoDB keeps.",
             field="data",
