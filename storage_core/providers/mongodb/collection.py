@@ -28,6 +28,7 @@ from .link import DRIVER_ERRORS, Client, Link
 #: How often a document that others change at the same moment is read again.
 RACES = 20
 BAD_VALUE, NO_TEXT_INDEX, NO_PLAN = 2, 27, 291
+TWO_LISTS = "cannot sort with keys that are parallel arrays"
 BAD_PATTERN = frozenset({BAD_VALUE, 51091, 51109, 51111})
 
 Handles = Callable[[Client], Documents]
@@ -154,14 +155,12 @@ class MongoCollection:
         order = Sorted.of(find)
         documents = await self.documents()
         project = projection(find.fields, order.paths)
+        rows: list[Row] | None = None
         try:
-            rows = await self._read_plainly(documents, find, order, project) if order.plain else None
+            if order.plain and (len(order.paths) < 2 or self.session is None):
+                rows = await self._read_plainly(documents, find, order, project)
             if rows is None:
-                stages = order.ranked(find, project)
-                cursor = await documents.aggregate(
-                    stages, session=self.session, allowDiskUse=True, batchSize=find.limit + 1
-                )
-                rows = [row_of(document) for document in await cursor.to_list()]
+                rows = await self._read_ranked(documents, order.ranked(find, project), find.limit)
         except DRIVER_ERRORS as error:
             raise await self._unanswered(error, find.where) from error
         if find.fields is not None:
@@ -172,6 +171,7 @@ class MongoCollection:
     async def _read_plainly(
         self, documents: Documents, find: Find, order: Sorted, project: Document | None
     ) -> list[Row] | None:
+        """The page in MongoDB's own order; none where that is not ours."""
         cursor = documents.find(
             order.behind(condition(find.where)),
             project,
@@ -180,7 +180,19 @@ class MongoCollection:
             sort=order.natural(),
             session=self.session,
         )
-        return order.right([row_of(document) for document in await cursor.to_list()], find.limit)
+        try:
+            found = await cursor.to_list()
+        except OperationFailure as error:
+            if error.code == BAD_VALUE and TWO_LISTS in str(error):
+                return None  # which would end a transaction: there it is not tried
+            raise
+        return order.right([row_of(document) for document in found], find.limit)
+
+    async def _read_ranked(self, documents: Documents, stages: list[Document], limit: int) -> list[Row]:
+        cursor = await documents.aggregate(
+            stages, session=self.session, allowDiskUse=True, batchSize=limit + 1
+        )
+        return [row_of(document) for document in await cursor.to_list()]
 
     async def count(self, where: Node | None) -> int:
         documents = await self.documents()

@@ -24,6 +24,7 @@ Document = dict[str, Any]
 Documents = AsyncCollection[Document]
 
 PREFIX = "sc_documents."
+INDEX_PREFIX = "sc_"
 BODY = "body"
 
 

@@ -13,10 +13,9 @@ from pymongo.errors import OperationFailure
 from ...domain.errors import Conflict, InvalidRequest, NameTaken, NotFound
 from ...domain.naming import said
 from ...domain.record import Index
-from .collection_form import BODY, Documents, key_of
+from .collection_form import BODY, INDEX_PREFIX, Documents, key_of
 from .errors import DUPLICATE_KEY
 
-PREFIX = "sc_"
 NO_COLLECTION, NO_INDEX, SAME_KEYS = 26, 27, 85
 #: One test for each kind of value that is compared: null is not.
 HELD: tuple[Any, ...] = ("", -math.inf, False, {})
@@ -30,13 +29,13 @@ async def listed(documents: Documents) -> tuple[Index, ...]:
         if error.code == NO_COLLECTION:
             return ()
         raise
-    found = [_index(spec) for spec in specs if str(spec["name"]).startswith(PREFIX)]
+    found = [_index(spec) for spec in specs if str(spec["name"]).startswith(INDEX_PREFIX)]
     return tuple(sorted(found, key=lambda index: index.name))
 
 
 def _index(spec: Mapping[str, Any]) -> Index:
     paths = (key.removeprefix(f"{BODY}.").split(".") for key in spec["key"] if key != "_id")
-    name = str(spec["name"]).removeprefix(PREFIX)
+    name = str(spec["name"]).removeprefix(INDEX_PREFIX)
     return Index(name, tuple(tuple(path) for path in paths), bool(spec.get("unique")))
 
 
@@ -48,7 +47,7 @@ async def create(documents: Documents, index: Index) -> None:
         if other.name == index.name:
             raise NameTaken(f"There is another index {said(index.name)} already.", field="name")
     keys = [(key_of(path), 1) for path in index.paths]
-    options: dict[str, Any] = {"name": PREFIX + index.name}
+    options: dict[str, Any] = {"name": INDEX_PREFIX + index.name}
     if index.unique:
         held = [{"$or": [{key: {"$gte": least}} for least in HELD]} for key, _ in keys]
         options |= {"unique": True, "partialFilterExpression": held[0] if len(held) == 1 else {"$and": held}}
@@ -72,7 +71,7 @@ async def create(documents: Documents, index: Index) -> None:
 
 async def drop(documents: Documents, name: str) -> None:
     try:
-        await documents.drop_index(PREFIX + name)
+        await documents.drop_index(INDEX_PREFIX + name)
     except OperationFailure as error:
         if error.code in (NO_COLLECTION, NO_INDEX):
             raise NotFound(f"There is no index {said(name)}.", field="name") from error

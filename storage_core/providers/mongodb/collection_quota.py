@@ -285,9 +285,8 @@ class CountedCollection:
 
     async def _transacted(self, documents: int, size: int, write: Worked) -> Any:
         async with under_way(self._books.link) as session:
-            inside = self._plain.within(session)
-            done = await write(inside)
             await self._books.book(self._database, documents, size, self._quota, session)
+            done = await write(self._plain.within(session))
         return done
 
     async def _reserved(self, documents: int, size: int, write: Worked) -> Any:

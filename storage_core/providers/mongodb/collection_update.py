@@ -1,6 +1,7 @@
 """The changes of documents as MongoDB's updates, and what the server says of them."""
 
 import itertools
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,10 +9,12 @@ from ...domain.errors import InvalidRequest, NameTaken, NotFound, StorageError, 
 from ...domain.naming import said
 from ...domain.query import Path
 from .collection_filter import IS_LIST
-from .collection_form import BODY, Document, is_simple, key_of
+from .collection_form import BODY, INDEX_PREFIX, Document, is_simple, key_of
 from .errors import DUPLICATE_KEY
 
 PATH_IN_THE_WAY, PARALLEL_LISTS = 28, 171
+#: The index that a key is in already, where it is not that of the ids.
+DUPLICATE_IN = re.compile(rf"index: (?:{INDEX_PREFIX})?(?!_id_ )(.+?) dup key")
 
 
 def wanted(id: str, version: int | None) -> Document:
@@ -34,15 +37,12 @@ def unfound(id: str, version: int | None, stored: int | None) -> StorageError:
 def refusal(code: int | None, details: Mapping[str, Any], id: str) -> StorageError | None:
     """The product's error for what the server says of one written document, where it is about the document."""
     if code in DUPLICATE_KEY:
-        keys = [key for key in details.get("keyPattern", {"_id": 1})]
-        if keys == ["_id"]:
-            return NameTaken(
-                f"There is a document {said(id)} already.", field="id", hint="Choose another id."
-            )
-        field = ", ".join(key.removeprefix(f"{BODY}.") for key in keys)
+        index = DUPLICATE_IN.search(str(details.get("errmsg", "")))
+        if index is None:
+            return taken(id)
         return NameTaken(
-            f"Another document has this value of {field}, which must be unique.",
-            field=field,
+            f"The index {said(index[1])} holds this value for another document already.",
+            field=index[1],
             hint="Choose another value, or change the other document.",
         )
     if code == PATH_IN_THE_WAY:

@@ -24,10 +24,11 @@ KEPT = 512
 class MongoCollections:
     """See `ports.collection.Collections`. All databases share the engine's one client and its bounded pool.
 
-    `$text` needs a text index of the collection's, transactions a replica set; without, they are Unsupported.
+    Transactions need a replica set; on a standalone server they are Unsupported. So is `$text` (therefore no ability),
+    except where somebody made a text index over the collection.
     """
 
-    abilities = frozenset({Ability.REGEX, Ability.TEXT, Ability.TRANSACTIONS})
+    abilities = frozenset({Ability.REGEX, Ability.TRANSACTIONS})
 
     def __init__(self, link: Link) -> None:
         self._link = link
