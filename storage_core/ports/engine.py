@@ -9,6 +9,7 @@ from ..domain.provider import CheckStep, EngineInfo, EngineKind
 from .backup import Backup
 from .collection import Collections
 from .logins import Logins
+from .sessions import Sessions
 from .tables import Tables
 
 
@@ -45,8 +46,8 @@ class Engine(Protocol):
     Every failure surfaces as a domain error (Unreachable, NameUnresolved, TlsMismatch, SignInRejected,
     MissingPrivilege, NotFound, EngineFailure); driver errors never pass. `backup` is None where the engine
     cannot be backed up, `logins` where it knows none, `collections` where it keeps no documents, `tables` where
-    nothing is there but collections. Calls are safe to repeat unless a facet says otherwise; the wrappers retry only
-    transient errors of calls that read.
+    nothing is there but collections, `sessions` where SQLAlchemy does not speak to it. Calls are safe to repeat unless
+    a facet says otherwise; the wrappers retry only transient errors of calls that read.
     """
 
     kind: EngineKind
@@ -55,6 +56,7 @@ class Engine(Protocol):
     logins: Logins | None
     collections: Collections | None
     tables: Tables | None
+    sessions: Sessions | None
 
     async def check(self) -> tuple[CheckStep, ...]:
         """Test step by step: name, tcp, tls, sign_in, privileges; stops at the first failure, the rest skipped."""

@@ -15,10 +15,12 @@ from ..ports.backup import Backup, Dump, OnProgress, Piece, RestoreReport
 from ..ports.collection import Collections
 from ..ports.engine import Databases, Engine
 from ..ports.logins import Logins
+from ..ports.sessions import Sessions
 from ..ports.tables import Tables
 from .breaker import Breaker, CircuitState
 from .gate import Gate
 from .guarded_collections import GuardedCollections
+from .guarded_sessions import GuardedSessions, RetryingSessions
 from .patience import Patience, repeated
 from .probe import offline
 
@@ -32,6 +34,7 @@ class Retrying:
         self.collections: Collections | None = engine.collections
         self.tables: Tables | None = engine.tables
         self.logins: Logins | None = engine.logins
+        self.sessions: Sessions | None = engine.sessions and RetryingSessions(engine.sessions, patience)
         self.databases: Databases = RetryingDatabases(engine.databases, patience)
         self._engine = engine
         self._patience = patience
@@ -96,6 +99,7 @@ class Guarded:
         self.collections: Collections | None = engine.collections and GuardedCollections(
             engine.collections, Gate(breaker, patience or Patience(), engine.kind)
         )
+        self.sessions: Sessions | None = engine.sessions and GuardedSessions(engine.sessions, breaker)
         self.logins: Logins | None = engine.logins  # rare, and only after the engine has answered
         self._engine = engine
         self._breaker = breaker

@@ -4,9 +4,12 @@ from .asking import Query
 from .collection import Collection
 from .document import Change, Document, DocumentPage, Loss, Outcome
 from .factory import StorageFactory
+from .models import AuditedModel, UtcDateTime
+from .sessions import StorageSession
 from .storage import Storage, Transaction
 
 __all__ = [
+    "AuditedModel",
     "Change",
     "Collection",
     "Document",
@@ -16,5 +19,7 @@ __all__ = [
     "Query",
     "Storage",
     "StorageFactory",
+    "StorageSession",
     "Transaction",
+    "UtcDateTime",
 ]

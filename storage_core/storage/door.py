@@ -6,6 +6,7 @@ Single reads and writes of documents are no operations: they belong to the appli
 from dataclasses import dataclass
 
 from pydantic import Field
+from sqlalchemy import MetaData
 
 from ..domain.context import Context
 from ..domain.database import Database, DatabaseStatus
@@ -21,10 +22,11 @@ from ..ports.catalog import UnitOfWork
 from ..ports.collection import Collection, Collections, Session
 from ..ports.engine import Engine
 from ..services.collections import collections_of, quota_of, sealed
-from ..services.kernel import Service, active_tenant, found
+from ..services.kernel import Kernel, Service, active_tenant, found
 from ..services.operation import Effect, operation
 from ..services.request import Request
 from ..services.targets import TargetOf, database, database_target
+from .sessions import create_tables
 
 
 class OpenStorage(Request):
@@ -71,6 +73,13 @@ class DropIndex(OfCollection):
     """The index's name."""
 
 
+class CreateTables(Request):
+    """Make the tables of a program's models that a database does not have."""
+
+    id: str = Field(max_length=64)
+    """The database."""
+
+
 @dataclass(frozen=True, slots=True)
 class Standing:
     """A tenant's database as it stands now, and the live engine it is on."""
@@ -98,6 +107,11 @@ def _stored() -> TargetOf:
 
 class StorageDoor(Service):
     """The operations of programs that open storage. Not among those of the other doors."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        super().__init__(kernel)
+        #: What a program declares of tables.
+        self.models: list[MetaData] = []
 
     @operation(
         "storage.open", needs=Permission.RECORDS_WRITE, on=_stored(), effect=Effect.READ, sensitive=True
@@ -146,6 +160,10 @@ class StorageDoor(Service):
     async def drop_index(self, ctx: Context, request: DropIndex) -> None:
         at = await self.standing(request.id)
         await (await self.collection(at, request.collection)).drop_index(request.index)
+
+    @operation("storage.create_tables", needs=Permission.RECORDS_WRITE, on=database())
+    async def create_tables(self, ctx: Context, request: CreateTables) -> None:
+        await create_tables(await self.standing(request.id), self.models, self.kernel.now)
 
 
 async def _wanted(uow: UnitOfWork, request: OpenStorage) -> tuple[Tenant, Database]:

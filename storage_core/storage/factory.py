@@ -8,6 +8,8 @@ from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any
 from weakref import WeakValueDictionary
 
+from sqlalchemy import MetaData
+
 from ..bootstrap import Core, migrate, open_core
 from ..domain.database import Database
 from ..domain.errors import InvalidRequest, StorageError, TenantMismatch, TenantRequired
@@ -80,6 +82,10 @@ class StorageFactory:
     def kept(self) -> int:
         """How many storages are kept, whoever holds them."""
         return len(self._held)
+
+    def register(self, *models: MetaData) -> None:
+        """Make known what tables the application declares (``Base.metadata``, ``SQLModel.metadata``), at its start."""
+        self._door.models.extend(each for each in models if each not in self._door.models)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["StorageFactory"]:

@@ -16,11 +16,13 @@ from ..domain.record import Ability, Index, checked_collection
 from ..domain.tenant import Tenant
 from ..domain.value import Mode
 from ..ports.collection import Session
+from ..ports.sessions import Access
 from ..services.encryptions import EncryptCollection
 from ..tenancy import optional_tenant
 from .collection import Collection, Shape
-from .door import CreateIndex, DropCollection, DropIndex, StorageDoor
+from .door import CreateIndex, CreateTables, DropCollection, DropIndex, StorageDoor
 from .link import Link, TransactionTie
+from .sessions import StorageSession, bound, missing_tables, no_models, unit
 
 Values = Literal["strict", "tagged", "lossy"]
 
@@ -121,6 +123,36 @@ class Storage:
             finally:
                 tie.stamp = None
 
+    @asynccontextmanager
+    async def session(self, access: Literal["write", "read"] = "write") -> AsyncIterator[StorageSession]:
+        """A unit of work of SQLAlchemy or SQLModel on the database's tables: ``async with storage.session() as session``.
+
+        Committed when the block ends, rolled back when it raises. Models declared with the schema ``tenant``, or with
+        none, lie in the tenant's. Entering it may raise Unreachable, Unsupported where the engine keeps no tables, and
+        TooManyRequests where all connections stay in use; inside, SQLAlchemy's own errors come as they are, except
+        that a lost connection, a full disk and a file that stays busy are errors of `storage_core.domain.errors`.
+
+        :param access: ``read`` changes nothing, and on SQLite waits for no writer.
+        """
+        self._check()
+        standing = await self.link.current()
+        async with unit(standing, _access(access), self._core.kernel.now, self.link.check) as session:
+            yield session
+
+    async def create_tables(self) -> None:
+        """Make the tables of the registered models that are missing here. Any number of processes may call it at once.
+
+        Tables that are there stay as they are, whatever the models say: to change them is what migrations are for.
+        """
+        self._check()
+        standing = await self.link.current()
+        if not self._door.models:
+            raise no_models()
+        async with bound(standing, Access.READ, self._core.kernel.now) as connection:
+            missing = await missing_tables(connection, self._door.models)
+        if missing:
+            await self._door.create_tables(self._caller(), CreateTables(id=self.database.id))
+
     async def _create_index(self, collection: str, index: Index) -> None:
         paths = tuple(".".join(path) for path in index.paths)
         request = CreateIndex(
@@ -152,6 +184,16 @@ class Transaction:
     def collection(self, name: str, values: Values = "strict") -> Collection:
         """A collection inside the transaction, until its block ends."""
         return Collection(checked_collection(name), _mode(values), self._tie, self._core.kernel.now)
+
+
+def _access(access: str) -> Access:
+    try:
+        wanted = Access(access)
+    except ValueError:
+        wanted = Access.SHAPE
+    if wanted is Access.SHAPE:
+        raise InvalidRequest(f"access is {access[:40]!r}.", field="access", hint="Use write or read.")
+    return wanted
 
 
 def _mode(values: str) -> Mode:

@@ -13,6 +13,7 @@ from storage_core.services.providers import CreateProvider
 from storage_core.services.tenants import CreateTenant
 from storage_core.storage import StorageFactory
 from tests.integration.homes import opened, settings_of, somebody
+from tests.integration.servers import Server
 
 
 class Ground:
@@ -32,6 +33,16 @@ class Ground:
             )
             self._providers[kind] = await self.core.providers.create(somebody(), request)
         return self._providers[kind]
+
+    async def serve(self, kind: str, server: Server) -> None:
+        """Register a real server as the provider of its kind."""
+        endpoint, password = server
+        words = ("host", "port", "user", "database", "tls", "replica_set")
+        connection = {word: getattr(endpoint, word) for word in words if getattr(endpoint, word)}
+        request = {"name": kind, "kind": kind, "connection": {**connection, "password": password}}
+        self._providers[kind] = await self.core.providers.create(
+            somebody(), CreateProvider.model_validate(request)
+        )
 
     async def tenant(self, name: str | None = None) -> Tenant:
         return await self.core.tenants.create(somebody(), CreateTenant(name=name or f"t-{new_id()[:12]}"))

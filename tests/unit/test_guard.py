@@ -34,6 +34,7 @@ class Server:
         self.logins = None
         self.collections = None
         self.tables = None
+        self.sessions = None
 
     async def _call(self, name: str) -> None:
         self.calls.append(name)

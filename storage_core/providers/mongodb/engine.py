@@ -6,6 +6,7 @@ from ...domain.health import Health
 from ...domain.provider import Capability, CheckStep, Endpoint, EngineInfo, EngineKind
 from ...ports.collection import Collections
 from ...ports.outbound import Outbound
+from ...ports.sessions import Sessions
 from ...ports.tables import Tables
 from ..probe import PROBE_SECONDS, probed, since
 from . import check
@@ -42,6 +43,7 @@ class MongoEngine:
         self.backup: MongoBackup = MongoBackup(self._link)
         self.tables: Tables | None = None
         self.collections: Collections = MongoCollections(self._link)
+        self.sessions: Sessions | None = None
         self.logins: MongoLogins = MongoLogins(self._link)
 
     async def check(self) -> tuple[CheckStep, ...]:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from typing import Any
 
 import asyncpg
 
@@ -44,6 +45,11 @@ class Dialer:
         self.errors = ErrorMap(self.host, self.port, self.user, endpoint.tls, password)
         if not self.host.isprintable() or any(c in self.host for c in "/,@ "):
             raise InvalidRequest("The host is not a name or an address.", field="connection.host")
+
+    @property
+    def statements(self) -> Mapping[str, Any]:
+        """How SQLAlchemy prepares statements on these connections."""
+        return {}
 
     @property
     def verifies(self) -> bool:

@@ -8,6 +8,7 @@ from ...domain.health import Health
 from ...domain.provider import Capability, CheckStep, Endpoint, EngineInfo, EngineKind, TlsMode
 from ...ports.collection import Collections
 from ...ports.outbound import Outbound
+from ...ports.sessions import Sessions
 from ..probe import PROBE_SECONDS, probed, since
 from .backup import LOCK_SECONDS, PostgresBackup
 from .check import Check
@@ -17,6 +18,7 @@ from .dump import version_text
 from .errors import createdb_hint
 from .logins import PostgresLogins
 from .pool import Pool
+from .sessions import PostgresSessions
 from .tables import PostgresTables
 from .tools import Toolbox
 
@@ -51,6 +53,8 @@ class PostgresEngine:
         self.databases = self._databases
         self.tables: PostgresTables | None = PostgresTables(self._pool)
         self.collections: Collections | None = None
+        self._sessions = PostgresSessions(self._dialer, self._databases.refuse_own)
+        self.sessions: Sessions | None = self._sessions
         self.logins: PostgresLogins | None = PostgresLogins(self._pool)
         self.backup: PostgresBackup | None = PostgresBackup(
             self._dialer, self._toolbox, self._databases, lock_seconds
@@ -99,6 +103,7 @@ class PostgresEngine:
         return await self._databases.marks(name)
 
     async def close(self) -> None:
+        await self._sessions.close()
         await self._pool.close()
 
 

@@ -47,13 +47,14 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _uri(path: Path, mode: str) -> str:
+def uri_of(path: Path, mode: str) -> str:
+    """How SQLite is told of a file, whatever its name contains."""
     return f"file:{quote(os.fsencode(path))}?{mode}"
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
     db = sqlite3.connect(
-        _uri(path, mode),
+        uri_of(path, mode),
         uri=True,
         isolation_level=None,
         check_same_thread=False,

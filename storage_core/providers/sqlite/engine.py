@@ -11,19 +11,21 @@ from ...domain.health import Health
 from ...domain.provider import Capability, CheckStep, Endpoint, EngineInfo, EngineKind, StepStatus
 from ...ports.collection import Collections
 from ...ports.logins import Logins
+from ...ports.sessions import Sessions
 from ..probe import PROBE_SECONDS, probed, since
 from .backup import SqliteBackup
 from .connect import in_thread
 from .databases import SqliteDatabases
 from .own import Own
 from .place import Place
+from .sessions import SqliteSessions
 from .tables import SqliteTables
 
 _NO_SERVER = "Skipped: not a server."
 
 
 class SqliteEngine:
-    """One directory of databases. Nothing stays open between calls, so `close` has nothing to do."""
+    """One directory of databases. Between calls only sessions stay open, for a while."""
 
     kind = EngineKind.SQLITE
 
@@ -35,6 +37,8 @@ class SqliteEngine:
         self.databases = SqliteDatabases(self._place)
         self.tables: SqliteTables | None = SqliteTables(self._place)
         self.collections: Collections | None = None
+        self._sessions = SqliteSessions(self._place)
+        self.sessions: Sessions | None = self._sessions
         self.logins: Logins | None = None  # whoever may open the files may open the databases
         self.backup: SqliteBackup | None = SqliteBackup(self._place)
 
@@ -71,7 +75,8 @@ class SqliteEngine:
     async def marks(self, name: str | None = None) -> frozenset[str]:
         return await in_thread(lambda: self._place.marks(name))
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        await self._sessions.close()
 
     def _check_name(self) -> CheckStep:
         started = time.perf_counter()

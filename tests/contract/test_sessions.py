@@ -1,0 +1,139 @@
+"""SQLAlchemy's connections to files and to a server."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from storage_core.domain.errors import Locked, Unreachable
+from storage_core.domain.provider import Endpoint
+from storage_core.ports.sessions import Access, Sessions
+from storage_core.providers.postgresql.engine import PostgresEngine
+from storage_core.providers.postgresql.sessions import PostgresSessions
+from storage_core.providers.sqlite.engine import SqliteEngine
+from storage_core.providers.sqlite.sessions import SqliteSessions
+from tests.contract.sessions_contract import SessionsContract
+
+NAMES = ["tight_one", "tight_two", "tight_three"]
+
+
+class TestSqlite(SessionsContract):
+    @pytest.fixture
+    async def engine(self, tmp_path: Path) -> SqliteEngine:
+        return SqliteEngine(Endpoint(path=str(tmp_path / "files")), None)
+
+    @pytest.fixture
+    async def made(self, engine: SqliteEngine) -> AsyncIterator[Sessions]:
+        sessions = SqliteSessions(engine._place, self.tight)
+        yield sessions
+        await sessions.close()
+
+    @pytest.fixture
+    async def names(self, engine: SqliteEngine) -> AsyncIterator[list[str]]:
+        made = [f"{name}.sqlite3" for name in NAMES]
+        for name in made:
+            await engine.databases.create(name, {})
+        yield made
+
+    async def test_writers_take_turns_and_readers_do_not_wait(
+        self, made: Sessions, names: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("storage_core.providers.sqlite.sessions.BUSY_SECONDS", 0.05)
+        async with made.connection(names[0]) as writing:
+            await writing.execute(text("create table rows (id int)"))
+            async with made.connection(names[0], Access.READ) as reading:
+                assert (await reading.execute(text("select count(*) from sqlite_schema"))).scalar() == 0
+            with pytest.raises(Locked):
+                async with made.connection(names[0]) as second:
+                    await second.execute(text("select 1"))
+
+    async def test_no_other_file_can_be_attached(self, made: Sessions, names: list[str]) -> None:
+        async with made.connection(names[0]) as connection:
+            with pytest.raises(Exception, match="attached"):
+                await connection.execute(text("attach 'other.sqlite3' as other"))
+
+    async def test_tables_are_rebuilt_without_losing_what_refers_to_them(
+        self, made: Sessions, names: list[str]
+    ) -> None:
+        async with made.connection(names[0]) as connection:
+            await connection.execute(text("create table a (id int primary key)"))
+            await connection.execute(text("create table b (a int references a on delete cascade)"))
+            await connection.execute(text("insert into a values (1)"))
+            await connection.execute(text("insert into b values (1)"))
+            await connection.commit()
+        async with made.connection(names[0], Access.SHAPE) as connection:
+            for step in (
+                "create table n (id int primary key, x int)",
+                "insert into n select id, 1 from a",
+                "drop table a",
+                "alter table n rename to a",
+            ):
+                await connection.execute(text(step))
+            await connection.commit()
+        async with made.connection(names[0]) as connection:
+            assert (await connection.execute(text("select count(*) from b"))).scalar() == 1
+            await connection.execute(text("delete from a"))
+            assert (await connection.execute(text("select count(*) from b"))).scalar() == 0
+
+
+@pytest.mark.servers
+class TestPostgresql(SessionsContract):
+    @pytest.fixture
+    async def engine(self, postgresql_server: tuple[Endpoint, str]) -> AsyncIterator[PostgresEngine]:
+        engine = PostgresEngine(*postgresql_server)
+        yield engine
+        await engine.close()
+
+    @pytest.fixture
+    async def made(self, engine: PostgresEngine) -> AsyncIterator[Sessions]:
+        sessions = PostgresSessions(engine._dialer, engine._databases.refuse_own, self.tight)
+        yield sessions
+        await sessions.close()
+
+    @pytest.fixture
+    async def names(self, engine: PostgresEngine) -> AsyncIterator[list[str]]:
+        for name in NAMES:
+            with suppress(Exception):
+                await engine.databases.drop(name)
+            await engine.databases.create(name, {})
+        yield NAMES
+        await asyncio.gather(*(engine.databases.drop(name) for name in NAMES))
+
+    async def test_a_connection_that_breaks_is_a_domain_error_and_the_next_one_is_new(
+        self, made: Sessions, names: list[str]
+    ) -> None:
+        end = text("select pg_terminate_backend(:pid)")
+        async with made.connection(names[0]) as connection, made.connection(names[0]) as killer:
+            pid = (await connection.execute(text("select pg_backend_pid()"))).scalar()
+            await killer.execute(end, {"pid": pid})
+            with pytest.raises(Unreachable):
+                await connection.execute(text("select 1"))
+        async with made.connection(names[0]) as one, made.connection(names[0]) as two:
+            pids = [(await each.execute(text("select pg_backend_pid()"))).scalar() for each in (one, two)]
+        async with made.connection(names[1]) as killer:
+            for pid in pids:
+                await killer.execute(end, {"pid": pid})
+        async with made.connection(names[0]) as one, made.connection(names[0]) as two:
+            assert (await one.execute(text("select pg_backend_pid()"))).scalar() not in pids
+            assert (await two.execute(text("select pg_backend_pid()"))).scalar() not in pids
+
+    async def test_a_database_is_dropped_although_connections_are_kept(
+        self, made: Sessions, engine: PostgresEngine, names: list[str]
+    ) -> None:
+        async with made.connection(names[2]):
+            pass
+        await engine.databases.drop(names[2])
+        with pytest.raises(Exception, match="does not exist"):
+            async with made.connection(names[2]):
+                pass
+
+    async def test_a_server_that_is_not_there(self, postgresql_server: tuple[Endpoint, str]) -> None:
+        engine = PostgresEngine(Endpoint(host="127.0.0.1", port=1, user="x"), "p", connect_seconds=2)
+        assert engine.sessions is not None
+        with pytest.raises(Unreachable):
+            async with engine.sessions.connection("any"):
+                pass
+        await engine.close()
