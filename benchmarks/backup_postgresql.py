@@ -32,34 +32,38 @@ KEY, LABEL = bytes(range(32)), b"benchmark"
 MIB = 1 << 20
 #: A mix such as applications keep: keys, text, money, times, documents; about 330 bytes of dump for each row.
 TABLE = """
-create table orders (id bigint primary key, customer int not null, sku text, status varchar(12), amount numeric(12, 2),
+create table {0} (id bigint primary key, customer int not null, sku text, status varchar(12), amount numeric(12, 2),
   placed timestamptz, paid bool, token uuid, note text, body jsonb)
 """
 ROWS = """
-insert into orders select g, (g * 7919) % 100003, 'SKU-' || (g % 5003), (array['new', 'paid', 'sent'])[1 + g % 3],
+insert into {0} select g, (g * 7919) % 100003, 'SKU-' || (g % 5003), (array['new', 'paid', 'sent'])[1 + g % 3],
   (g % 99991) / 7.0, '2026-01-01'::timestamptz + g * interval '13 seconds', g % 2 = 0, md5(g::text)::uuid,
   md5((g % 4096)::text) || ' ' || md5((g % 977)::text) || ' ' || md5((g + 1)::text),
   jsonb_build_object('city', 'City ' || g % 701, 'lines', g % 9, 'weight', (g % 1000) / 8.0, 'tags', array['a', 'b'])
 from generate_series($1::int8, $2::int8) g
 """
 BATCH = 50_000
+#: Several, as a restore with two connections needs to be faster than one.
+TABLES = ("orders_2023", "orders_2024", "orders_2025", "orders_2026")
+SIZE = "select sum(pg_table_size(oid))::int8 from pg_class where relname = any($1)"
 
 
 def no_progress(done: int, expected: int | None) -> None: ...
 
 
 async def fill(endpoint: Endpoint, password: str, size_mb: int) -> float:
-    """Rows until the table's text is about `size_mb`; answers the size of its heap in MB."""
+    """Rows until the tables are about `size_mb`; answers their size in MB."""
     connection = await asyncpg.connect(
         host=endpoint.host, port=endpoint.port, user=endpoint.user, password=password, database=NAME
     )
-    await connection.execute(TABLE)
+    for table in TABLES:
+        await connection.execute(TABLE.format(table))
     size, first = 0, 1
     while size < size_mb * MIB:
-        await connection.execute(ROWS, first, first + BATCH - 1)
+        await connection.execute(ROWS.format(TABLES[first // BATCH % len(TABLES)]), first, first + BATCH - 1)
         first += BATCH
-        size = await connection.fetchval("select pg_table_size('orders')")
-    await connection.execute("vacuum (analyze) orders")
+        size = await connection.fetchval(SIZE, TABLES)
+    await connection.execute("vacuum (analyze)")
     await connection.close()
     return size / MIB
 

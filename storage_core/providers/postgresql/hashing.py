@@ -15,9 +15,9 @@ from ...domain.errors import Unsupported
 #: The rule of the rows and what a manifest speaks of; a new number where either changes.
 METHOD = "lines-1"
 
-#: What every session runs with whose output is hashed, pg_dump's and pg_restore's too: the text of a value depends
-#: on them. Of those that pg_dump sets itself, the values are its own.
-SESSION = {
+#: What the text of a value depends on: every session has it that writes or reads rows, pg_dump's and pg_restore's too. Of
+#: those that pg_dump sets itself, the values are its own.
+TEXT = {
     "search_path": "",
     "timezone": "UTC",
     "datestyle": "ISO, YMD",
@@ -27,8 +27,12 @@ SESSION = {
     "lc_monetary": "C",
     "xmlbinary": "base64",
     "xmloption": "content",
-    "row_security": "off",
     "quote_all_identifiers": "off",
+}
+#: What every session runs with that reads all of a database.
+SESSION = {
+    **TEXT,
+    "row_security": "off",
     "max_parallel_workers_per_gather": "0",
     "jit": "off",
     "statement_timeout": "0",

@@ -15,7 +15,7 @@ from .dial import Dialer
 from .dump import DATABASE_MEMBER, DUMP_MEMBER, failure_of
 from .facts import LIMIT, Facts, parse_facts
 from .finish import finish
-from .hashing import SESSION
+from .hashing import TEXT
 from .limits import Limits, read_limits
 from .owners import DATABASE, DEFAULTS, GRANTS
 from .process import Child, run
@@ -138,7 +138,7 @@ class PostgresRestore:
         selection = select(listing, target.facts, target.limits)
         descriptors = list(sign.descriptors)
         with private_file(selection.lines, descriptors) as lines:
-            sign = replace(sign, descriptors=tuple(descriptors)).set({**SESSION, "synchronous_commit": "off"})
+            sign = replace(sign, descriptors=tuple(descriptors)).set({**TEXT, "synchronous_commit": "off"})
             verdict = _Verdict(target.tolerates)
             with run(_command(target, sign, lines), sign, feed=True, on_complaint=verdict.hear) as child:
                 verdict.child = child
