@@ -13,7 +13,7 @@ from ..domain.federation import RolePolicy, read_rule
 from ..domain.outbound import Rules
 from ..ports.vault import MasterKeys
 from ..ports.verifier import TokenVerifier
-from ..providers.sqlite.own import Own
+from ..providers.files.own import Own
 from ..services.configuration import Setting
 from ..services.federation import Provider as IdentityProvider
 from ..settings import OWN_FOLDERS, PREFIX, Settings

@@ -22,9 +22,10 @@ from storage_core.domain.backup import compare
 from storage_core.domain.errors import DamagedArtifact, InvalidRequest, NotFound, StorageError
 from storage_core.domain.provider import Endpoint, EngineKind, StepStatus
 from storage_core.ports.backup import Backup, Piece
-from storage_core.providers.sqlite import place
+from storage_core.providers.files import place
+from storage_core.providers.files.place import private_file
 from storage_core.providers.sqlite.engine import SqliteEngine
-from storage_core.providers.sqlite.place import private_file, publish
+from storage_core.providers.sqlite.place import publish
 from tests.contract.engine_contract import EngineContract, dumped, no_progress, replay
 
 SCHEMA = """
@@ -567,12 +568,12 @@ async def test_a_file_that_goes_while_all_are_listed_is_simply_not_there(
     engine = SqliteEngine(Endpoint(path=str(tmp_path)), None)
     for name in ("goes.sqlite3", "stays.sqlite3"):
         await engine.databases.create(name, {})
-    real = place._entries
+    real = place.entries
 
     def entries(folder: Path) -> list[os.DirEntry[str]]:
         found = real(folder)
         (folder / "goes.sqlite3").unlink(missing_ok=True)
         return found
 
-    monkeypatch.setattr(place, "_entries", entries)
+    monkeypatch.setattr(place, "entries", entries)
     assert [one.physical_name for one in await engine.databases.existing()] == ["stays.sqlite3"]

@@ -12,11 +12,11 @@ from ...domain.provider import Capability, CheckStep, Endpoint, EngineInfo, Engi
 from ...ports.collection import Collections
 from ...ports.logins import Logins
 from ...ports.sessions import Sessions
+from ..files.own import Own
 from ..probe import PROBE_SECONDS, probed, since
 from .backup import SqliteBackup
 from .connect import in_thread
 from .databases import SqliteDatabases
-from .own import Own
 from .place import Place
 from .sessions import SqliteSessions
 from .tables import SqliteTables

@@ -6,8 +6,9 @@ import struct
 from pathlib import Path
 
 from ...domain.errors import DamagedArtifact, EngineFailure
+from ..files.place import private_file
 from .connect import Halt, reading, translate, translated
-from .place import Place, private_file, publish, remove
+from .place import Place, publish, remove
 
 MAGIC = b"SQLite format 3\x00"
 _HEADER = struct.Struct(">H")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from ...domain.backup import ManifestObject
 from ...domain.errors import EngineFailure, Locked
+from ..files.place import private_file
 from .connect import Halt, reading, translated, writing
 from .content import describe
-from .place import private_file
 
 #: Pages per step of the copy: 4 MiB of usual pages, then a look whether to stop.
 STEP = 1024

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .names import COMPANIONS
+#: What SQLite itself lays beside a database; the console's own are such.
+_COMPANIONS = ("-wal", "-shm", "-journal")
 
 #: A path, or the device and number of what lies there: two spellings of one thing share one of them.
 Mark = str | tuple[int, int]
@@ -40,7 +41,7 @@ class Own:
     def file_marks(self) -> frozenset[tuple[int, int]]:
         """What tells the single files, with SQLite's companions, from all others, hard links included."""
         found = (
-            _inode(path.with_name(path.name + suffix)) for path in self.files for suffix in ("", *COMPANIONS)
+            _inode(path.with_name(path.name + suffix)) for path in self.files for suffix in ("", *_COMPANIONS)
         )
         return frozenset(mark for mark in found if mark is not None)
 
