@@ -15,6 +15,8 @@ from .tls import client_context
 
 CONNECT_SECONDS = 10.0
 DEFAULT_PORT = 5432
+#: Prepared statements that a connection keeps.
+STATEMENTS = 100
 APPLICATION = "storage-console"
 
 Connection = asyncpg.Connection
@@ -65,15 +67,19 @@ class Dialer:
         database: str | None = None,
         settings: Mapping[str, str] | None = None,
         address: str | None = None,
+        cached: int = STATEMENTS,
     ) -> tuple[Connection, str]:
-        """A new connection, and the address it went to. Raises the driver's errors."""
+        """A new connection, and the address it went to. Raises the driver's errors.
+
+        :param cached: how many prepared statements it keeps, for as long as it lives.
+        """
         places = (address,) if address else await self.addresses()
         for place in places[:-1]:
             try:
-                return await self._open(place, database, settings), place
+                return await self._open(place, database, settings, cached), place
             except (ConnectionRefusedError, TimeoutError):
                 continue
-        return await self._open(places[-1], database, settings), places[-1]
+        return await self._open(places[-1], database, settings, cached), places[-1]
 
     async def connect(
         self, database: str | None = None, settings: Mapping[str, str] | None = None
@@ -83,7 +89,7 @@ class Dialer:
             return (await self.dial(database, settings))[0]
 
     async def _open(
-        self, address: str, database: str | None, settings: Mapping[str, str] | None
+        self, address: str, database: str | None, settings: Mapping[str, str] | None, cached: int
     ) -> Connection:
         return await asyncpg.connect(
             host=address,
@@ -96,4 +102,6 @@ class Dialer:
             timeout=self.connect_seconds,
             server_settings={"application_name": APPLICATION, **(settings or {})},
             target_session_attrs="any",
+            statement_cache_size=cached,
+            max_cached_statement_lifetime=0,
         )

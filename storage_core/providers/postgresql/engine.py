@@ -12,6 +12,7 @@ from ...ports.sessions import Sessions
 from ..probe import PROBE_SECONDS, probed, since
 from .backup import LOCK_SECONDS, PostgresBackup
 from .check import Check
+from .collections import PostgresCollections
 from .databases import OwnMarks, PostgresDatabases
 from .dial import CONNECT_SECONDS, Dialer
 from .dump import version_text
@@ -52,7 +53,8 @@ class PostgresEngine:
         self._databases = PostgresDatabases(self._dialer, self._pool, own)
         self.databases = self._databases
         self.tables: PostgresTables | None = PostgresTables(self._pool)
-        self.collections: Collections | None = None
+        self._collections = PostgresCollections(self._dialer, self._databases.refuse_own)
+        self.collections: Collections | None = self._collections
         self._sessions = PostgresSessions(self._dialer, self._databases.refuse_own)
         self.sessions: Sessions | None = self._sessions
         self.logins: PostgresLogins | None = PostgresLogins(self._pool)
@@ -103,6 +105,7 @@ class PostgresEngine:
         return await self._databases.marks(name)
 
     async def close(self) -> None:
+        self._collections.close()
         await self._sessions.close()
         await self._pool.close()
 

@@ -1,0 +1,299 @@
+"""One collection as a table: see the collections port, and `collection_sql` for how it lies there."""
+
+import re
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Protocol
+
+import orjson
+
+from ...domain.errors import (
+    Conflict,
+    InvalidRequest,
+    NameTaken,
+    NotFound,
+    VersionConflict,
+)
+from ...domain.patch import patched
+from ...domain.query import Node, Path, Regex, conditions, projected
+from ...domain.record import Find, Index, Outcome, Row, Write
+from .collection_sql import FIELDS, SCHEMA, Statements, count_statement, find_statement, statements_of
+
+#: How often a document that others change at the same moment is read again for a patch of inner fields.
+RACES = 50
+#: An integral float of a size that jsonb would give back as an integer: 1e16 to below 2^64.
+_TURNS = re.compile(rb"e\+1[6-9]")
+
+
+class Indexes(Protocol):
+    """The indexes of collections, as the port has them."""
+
+    async def create(self, collection: str, index: Index) -> None: ...
+
+    async def list(self, collection: str) -> tuple[Index, ...]: ...
+
+    async def drop(self, collection: str, name: str) -> None: ...
+
+
+class Runner(Protocol):
+    """Runs statements about collections: each for itself, or all in one transaction. Errors are domain errors."""
+
+    async def read(self, name: str, method: str, *args: Any) -> Any:
+        """One statement, by one of asyncpg's methods; None where the collection is not there."""
+        ...
+
+    async def write(self, name: str, method: str, *args: Any, **more: Any) -> Any:
+        """One statement; the collection is made first where it is not there."""
+        ...
+
+    async def change(self, name: str, method: str, *args: Any) -> Any:
+        """One statement that changes what is there; None where the collection is not there."""
+        ...
+
+
+def packed(body: Mapping[str, Any] | Any) -> bytes:
+    """A value as jsonb's binary form. Floats stay floats: jsonb keeps the spelling of a number's fraction alone."""
+    raw = orjson.dumps(body)
+    if b"e+1" in raw and _TURNS.search(raw):
+        raw = orjson.dumps(_spelled(body))
+    return b"\x01" + raw
+
+
+def _spelled(value: Any) -> Any:
+    if isinstance(value, float) and 1e16 <= abs(value) < 2e19:
+        return orjson.Fragment(f"{int(value)}.0")
+    if isinstance(value, dict):
+        return {key: _spelled(item) for key, item in value.items()}
+    return [_spelled(item) for item in value] if isinstance(value, list) else value
+
+
+class PostgresCollection:
+    """The collection port over a runner."""
+
+    __slots__ = ("_indexes", "_name", "_runner", "_sql")
+
+    def __init__(self, runner: Runner, name: str, indexes: Indexes) -> None:
+        self._runner, self._name, self._indexes = runner, name, indexes
+        self._sql: Statements = statements_of(name)
+
+    async def insert(self, id: str, body: Mapping[str, Any], at: datetime, *, tagged: bool = False) -> None:
+        await self._runner.write(self._name, "execute", self._sql.insert, id, at, packed(body), tagged)
+
+    async def get(self, id: str) -> Row | None:
+        found = await self._runner.read(self._name, "fetchrow", self._sql.get, id)
+        return None if found is None else Row(*found)
+
+    async def replace(
+        self,
+        id: str,
+        body: Mapping[str, Any],
+        at: datetime,
+        *,
+        version: int | None = None,
+        tagged: bool = False,
+    ) -> Row:
+        given = (id, at, packed(body), tagged)
+        if version is None:
+            found = await self._runner.change(self._name, "fetchrow", self._sql.replace, *given)
+        else:
+            found = await self._runner.change(self._name, "fetchrow", self._sql.replace_at, *given, version)
+        return Row(*found) if found is not None else await self._refuse(id, version)
+
+    async def patch(
+        self,
+        id: str,
+        changes: Mapping[Path, Any],
+        at: datetime,
+        *,
+        unset: Sequence[Path] = (),
+        version: int | None = None,
+        tagged: bool = False,
+    ) -> Row:
+        if not _is_flat(changes, unset):
+            return await self._deep_patch(id, changes, at, unset, version, tagged)
+        given = (id, at, packed({p[0]: v for p, v in changes.items()}), tagged, [p[0] for p in unset])
+        if version is None:
+            found = await self._runner.change(self._name, "fetchrow", self._sql.patch, *given)
+        else:
+            found = await self._runner.change(self._name, "fetchrow", self._sql.patch_at, *given, version)
+        return Row(*found) if found is not None else await self._refuse(id, version)
+
+    async def _deep_patch(
+        self,
+        id: str,
+        changes: Mapping[Path, Any],
+        at: datetime,
+        unset: Sequence[Path],
+        version: int | None,
+        tagged: bool,
+    ) -> Row:
+        """Read, change, and write if nobody else did meanwhile: only then nothing that lies beside is lost."""
+        for _ in range(RACES):
+            row = await self.get(id)
+            if row is None or version not in (None, row.version):
+                return await self._refuse(id, version)
+            body = patched(row.body, changes, unset)
+            try:
+                return await self.replace(id, body, at, version=row.version, tagged=tagged or row.tagged)
+            except VersionConflict:
+                if version is not None:
+                    raise
+        raise VersionConflict(f"The document {id!r} is being changed again and again.", field="id")
+
+    async def delete(self, id: str, *, version: int | None = None) -> None:
+        if version is None:
+            gone = await self._runner.change(self._name, "fetchrow", self._sql.delete, id)
+        else:
+            gone = await self._runner.change(self._name, "fetchrow", self._sql.delete_at, id, version)
+        if gone is None:
+            await self._refuse(id, version)
+
+    async def insert_many(self, writes: Sequence[Write], at: datetime) -> list[Outcome]:
+        if not writes:
+            return []
+        records = [(w.id, 1, at, at, packed(w.body or {}), w.tagged) for w in writes]
+        try:
+            await self._runner.write(
+                self._name,
+                "copy_records_to_table",
+                self._name,
+                schema_name=SCHEMA,
+                columns=FIELDS,
+                records=records,
+            )
+        except NameTaken:  # one of them: each for itself, then
+            return [await outcome_of(w, self._inserted(w, at)) for w in writes]
+        return [Outcome(w.id, 1) for w in writes]
+
+    async def _inserted(self, write: Write, at: datetime) -> int:
+        await self.insert(write.id, write.body or {}, at, tagged=write.tagged)
+        return 1
+
+    async def change_many(self, writes: Sequence[Write], at: datetime) -> list[Outcome]:
+        """Runs of the same kind of change to different documents go together, everything else one by one."""
+        outcomes: list[Outcome] = []
+        for statement, items in _runs(writes, self._sql):
+            done = await self._together(statement, items, at) if statement and len(items) > 1 else None
+            outcomes += done or [await outcome_of(write, self._changed(write, at)) for write in items]
+        return outcomes
+
+    async def _together(self, statement: str, writes: list[Write], at: datetime) -> list[Outcome] | None:
+        """One round trip for many; none where one of them failed, and so none was done."""
+        arguments = [_arguments(write, at) for write in writes]
+        try:
+            found = await self._runner.change(self._name, "fetchmany", statement, arguments)
+        except (NameTaken, InvalidRequest):
+            return None
+        versions = {row[0]: row[1] for row in found or ()}
+        return [
+            Outcome(write.id, None if is_delete(write) else versions[write.id])
+            if write.id in versions
+            else await outcome_of(write, self._refuse(write.id, write.version))
+            for write in writes
+        ]
+
+    async def _changed(self, write: Write, at: datetime) -> int | None:
+        if write.body is not None:
+            row = await self.replace(write.id, write.body, at, version=write.version, tagged=write.tagged)
+            return row.version
+        if is_delete(write):
+            await self.delete(write.id, version=write.version)
+            return None
+        row = await self.patch(
+            write.id, write.changes or {}, at, unset=write.unset, version=write.version, tagged=write.tagged
+        )
+        return row.version
+
+    async def find(self, find: Find) -> list[Row]:
+        statement, values = find_statement(self._name, find)
+        rows = [Row(*found) for found in await self._asked(find.where, "fetch", statement, values) or ()]
+        if find.fields is not None:
+            for row in rows:
+                row.body = projected(row.body, find.fields)
+        return rows
+
+    async def count(self, where: Node | None) -> int:
+        statement, values = count_statement(self._name, where)
+        return int(await self._asked(where, "fetchval", statement, values) or 0)
+
+    async def _asked(self, where: Node | None, method: str, statement: str, values: list[Any]) -> Any:
+        try:
+            return await self._runner.read(self._name, method, statement, *values)
+        except InvalidRequest as error:
+            if where is not None and any(isinstance(node, Regex) for node in conditions(where)):
+                error.field = "where.$regex"
+            raise
+
+    async def create_index(self, index: Index) -> None:
+        await self._indexes.create(self._name, index)
+
+    async def indexes(self) -> tuple[Index, ...]:
+        return await self._indexes.list(self._name)
+
+    async def drop_index(self, name: str) -> None:
+        await self._indexes.drop(self._name, name)
+
+    async def _refuse(self, id: str, version: int | None) -> Any:
+        """Why nothing was changed: it is not there, or has another version."""
+        stored = await self._runner.read(self._name, "fetchval", self._sql.version, id)
+        if stored is None:
+            raise NotFound(f"There is no document {id!r}.", field="id")
+        raise VersionConflict(f"The document {id!r} is at version {stored}, not {version}.", field="version")
+
+
+def is_delete(write: Write) -> bool:
+    return write.body is None and write.changes is None and not write.unset
+
+
+def _is_flat(changes: Mapping[Path, Any], unset: Sequence[Path]) -> bool:
+    """Whether a patch is of whole fields, none of them set and removed at once."""
+    for path in changes:
+        if len(path) > 1 or path in unset:
+            return False
+    return not unset or all(len(path) == 1 for path in unset)
+
+
+def _statement(write: Write, sql: Statements) -> str:
+    """The statement of a change; empty for one that takes several."""
+    free = write.version is None
+    if write.body is not None:
+        return sql.replace if free else sql.replace_at
+    if is_delete(write):
+        return sql.delete if free else sql.delete_at
+    if not _is_flat(write.changes or {}, write.unset):
+        return ""
+    return sql.patch if free else sql.patch_at
+
+
+def _arguments(write: Write, at: datetime) -> tuple[Any, ...]:
+    last = () if write.version is None else (write.version,)
+    if write.body is not None:
+        return (write.id, at, packed(write.body), write.tagged, *last)
+    if is_delete(write):
+        return (write.id, *last)
+    changes = {path[0]: value for path, value in (write.changes or {}).items()}
+    return (write.id, at, packed(changes), write.tagged, [path[0] for path in write.unset], *last)
+
+
+def _runs(writes: Sequence[Write], sql: Statements) -> Iterator[tuple[str, list[Write]]]:
+    """Neighbours of one statement and of different documents."""
+    run: list[Write] = []
+    ids: set[str] = set()
+    before = ""
+    for write in writes:
+        statement = _statement(write, sql)
+        if run and (statement != before or write.id in ids):
+            yield before, run
+            run, ids = list[Write](), set[str]()
+        run.append(write)
+        ids.add(write.id)
+        before = statement
+    if run:
+        yield before, run
+
+
+async def outcome_of(write: Write, work: Awaitable[int | None]) -> Outcome:
+    try:
+        return Outcome(write.id, await work)
+    except (Conflict, InvalidRequest, NotFound) as error:  # this item's own; anything else stops them all
+        return Outcome(write.id, error=error)

@@ -1,0 +1,114 @@
+"""Indexes of collections: made without stopping writers, known by the comment they carry.
+
+A unique one has a second index beside it, which forbids: there a value must not be null and may not be long, so it could
+serve no question.
+"""
+
+import hashlib
+
+import orjson
+from asyncpg import exceptions as pg
+
+from ...domain.errors import Conflict, NameTaken, NotFound
+from ...domain.record import Index
+from .collection_sql import SCHEMA, index_columns, index_condition, unique_columns
+from .dial import Connection
+from .sql import ident, literal
+
+FOUND = """
+select c.relname::text as name, d.description as said, i.indisvalid as valid
+from pg_index i join pg_class c on c.oid = i.indexrelid
+join pg_description d on d.objoid = c.oid and d.classoid = 'pg_class'::regclass and d.objsubid = 0
+where i.indrelid = to_regclass($1) and not i.indisprimary order by 1
+"""
+BROKEN = """
+select c.relname::text from pg_index i join pg_class c on c.oid = i.indexrelid
+where i.indrelid = to_regclass($1) and not i.indisvalid and c.relname = $2
+"""
+#: How names begin of what finds, and of what forbids.
+INDEX, UNIQUE = "_i_", "_u_"
+SAID = "select obj_description(to_regclass($1), 'pg_class')"
+
+
+def place_of(name: str) -> str:
+    """A table or an index as SQL names it."""
+    return f"{ident(SCHEMA)}.{ident(name)}"
+
+
+def physical(collection: str, index: str, sort: str = INDEX) -> str:
+    """The name of an index: those of one schema share their names, and names end at 63 bytes."""
+    digest = hashlib.blake2b(f"{collection}.{index}".encode(), digest_size=5).hexdigest()
+    return f"{sort}{collection[:24]}_{index[:24]}_{digest}"
+
+
+def said(index: Index) -> str:
+    return orjson.dumps({"name": index.name, "paths": index.paths, "unique": index.unique}).decode()
+
+
+def parsed(text: str) -> Index | None:
+    """The index that a comment describes; none for a comment that is not ours."""
+    try:
+        found = orjson.loads(text)
+        return Index(found["name"], tuple(tuple(path) for path in found["paths"]), found["unique"])
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return None
+
+
+async def listed(connection: Connection, collection: str) -> tuple[Index, ...]:
+    rows = await connection.fetch(FOUND, place_of(collection))
+    found = [parsed(row["said"]) for row in rows if row["valid"]]
+    return tuple(sorted((index for index in found if index is not None), key=lambda index: index.name))
+
+
+async def create(connection: Connection, collection: str, index: Index) -> None:
+    """Make an index while others write. What an interrupted attempt left is removed first."""
+    for known in await listed(connection, collection):
+        if known.name == index.name:
+            if known == index:
+                return
+            raise NameTaken(f"The index {index.name!r} is over something else.", field="name")
+    if index.unique:
+        name = physical(collection, index.name, UNIQUE)
+        try:
+            await _make(connection, collection, name, unique_columns(index), index_condition(index))
+        except pg.UniqueViolationError as error:
+            await connection.execute(f"drop index if exists {place_of(name)}")
+            raise Conflict(
+                f"Documents of {collection} hold the same values there.",
+                field="paths",
+                hint="Make them different first.",
+            ) from error
+    name = physical(collection, index.name)
+    await _make(connection, collection, name, index_columns(index), "")
+    await connection.execute(f"comment on index {place_of(name)} is {literal(said(index))}")
+
+
+async def _make(connection: Connection, collection: str, name: str, columns: str, unique_where: str) -> None:
+    if await connection.fetchval(BROKEN, place_of(collection), name):
+        await connection.execute(f"drop index if exists {place_of(name)}")
+    unique, condition = ("unique ", f" where {unique_where}") if unique_where else ("", "")
+    try:
+        await connection.execute(
+            f"create {unique}index concurrently if not exists {ident(name)} on {place_of(collection)}"
+            f" ({columns}){condition}"
+        )
+    except pg.PostgresError:
+        raise
+    except BaseException:
+        connection.terminate()  # the next attempt finds what is left, and removes it
+        raise
+
+
+async def drop(connection: Connection, collection: str, name: str) -> None:
+    if name not in {index.name for index in await listed(connection, collection)}:
+        raise NotFound(f"{collection} has no index {name!r}.", field="name")
+    for sort in (UNIQUE, INDEX):
+        place = place_of(physical(collection, name, sort))
+        await connection.execute(f"drop index concurrently if exists {place}")
+
+
+async def unique_name(connection: Connection, constraint: str) -> str:
+    """What people call the index of a violated constraint."""
+    place = place_of(INDEX + constraint.removeprefix(UNIQUE))
+    index = parsed(await connection.fetchval(SAID, place) or "")
+    return constraint if index is None else index.name

@@ -1,0 +1,329 @@
+"""The collections of PostgreSQL's databases: tables in a schema of their own, reached through hot connections."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+import orjson
+from asyncpg import exceptions as pg
+from sqlalchemy.schema import CreateTable
+
+from ...domain.errors import Conflict, InvalidRequest, NameTaken, StorageError, Unsupported
+from ...domain.record import Ability, Index, Quota
+from ...ports.collection import Collection, Session
+from . import collection_index
+from .collection import PostgresCollection
+from .collection_index import place_of
+from .collection_quota import CountedCollection, Counter
+from .collection_sql import MAKING, MARK, OURS, SCHEMA, compiled, table_of
+from .dial import Connection, Dialer
+from .errors import DRIVER_ERRORS
+from .hotpool import HotPool, HotPools
+from .sql import ident, literal
+
+SETTINGS = {"search_path": "", "timezone": "UTC", "jit": "off"}
+STATEMENTS = 1024
+NOT_THERE = (pg.UndefinedTableError, pg.InvalidSchemaNameError)
+COLLISIONS = (pg.SerializationError, pg.DeadlockDetectedError)
+THERE = "select obj_description(to_regclass($1), 'pg_class'), to_regclass($1) is not null"
+#: A table of somebody else's that has the name.
+STRANGE = (
+    pg.UndefinedColumnError,
+    pg.WrongObjectTypeError,
+    pg.DatatypeMismatchError,
+    pg.NotNullViolationError,
+)
+
+
+class PostgresCollections:
+    """The collections port. Pools are shared by all databases of the server; see `hotpool` for their bounds."""
+
+    abilities = frozenset({Ability.REGEX, Ability.TRANSACTIONS})
+
+    def __init__(self, dialer: Dialer, refuse_own: Callable[[str], Awaitable[None]]) -> None:
+        """:param refuse_own: refuses a database that is the console's own."""
+        self._dialer, self._refuse_own = dialer, refuse_own
+        self._known: set[str] = set()
+        self.pools = HotPools(self._connect)
+        self._making = asyncio.Lock()
+        #: Collections whose database was counted since this process met them under a quota.
+        self.counted: set[tuple[str, str]] = set()
+
+    def collection(self, database: str, name: str, quota: Quota | None = None) -> Collection:
+        plain = PostgresCollection(PooledRunner(self, database), name, Indexes(self, database))
+        return plain if quota is None else CountedCollection(plain, Counter(self, database, quota), name)
+
+    async def names(self, database: str) -> tuple[str, ...]:
+        found = await PooledRunner(self, database).read("", "fetch", OURS)
+        return tuple(row[0] for row in found or ())
+
+    async def drop(self, database: str, name: str) -> None:
+        if name in await self.names(database):
+            await PooledRunner(self, database).read(name, "execute", f"drop table if exists {place_of(name)}")
+            self.counted = {place for place in self.counted if place[0] != database}
+
+    def transaction(self, database: str, quota: Quota | None = None) -> AbstractAsyncContextManager[Session]:
+        return self._transaction(database, quota)
+
+    @asynccontextmanager
+    async def _transaction(self, database: str, quota: Quota | None) -> AsyncGenerator[Session]:
+        async with (
+            self.connection(database) as connection,
+            connection.transaction(isolation="repeatable_read"),
+        ):
+            yield PostgresSession(self, database, connection, quota)
+
+    @asynccontextmanager
+    async def connection(self, database: str) -> AsyncGenerator[Connection]:
+        """A connection for more than one statement; errors come out translated."""
+        pool = self.pools.of(database)
+        try:
+            connection = await pool.acquire()
+        except DRIVER_ERRORS as error:
+            raise self._dialer.errors.translate(error, database) from error
+        try:
+            yield connection
+        except StorageError:
+            self._put_back(pool, connection)
+            raise
+        except DRIVER_ERRORS as error:
+            self._put_back(pool, connection)
+            raise await self.translated(error, database) from error
+        except Exception:  # the caller's own: the connection is none the worse
+            self._put_back(pool, connection)
+            raise
+        except BaseException:
+            pool.discard(connection)
+            raise
+        self._put_back(pool, connection)
+
+    @asynccontextmanager
+    async def apart(self, database: str) -> AsyncGenerator[Connection]:
+        """A transaction on a connection beside the pool, for what must not wait for those who hold one."""
+        try:
+            connection = await self._connect(database)
+        except DRIVER_ERRORS as error:
+            raise self._dialer.errors.translate(error, database) from error
+        try:
+            async with connection.transaction():
+                yield connection
+        except DRIVER_ERRORS as error:
+            raise await self.translated(error, database) from error
+        finally:
+            connection.terminate()
+
+    def runner(self, database: str, connection: Connection) -> "TransactionRunner":
+        return TransactionRunner(self, database, connection)
+
+    def inside(self, runner: "TransactionRunner", name: str) -> PostgresCollection:
+        return PostgresCollection(runner, name, NoIndexes(self, ""))
+
+    async def make(self, database: str, name: str) -> None:
+        """Make a collection's table; whoever else makes one at the moment waits."""
+        async with self._making, self.apart(database) as connection:
+            await connection.execute(f"select pg_advisory_xact_lock({MAKING})")
+            mark, there = await connection.fetchrow(THERE, place_of(name))  # type: ignore[misc]  # one row always
+            if there and mark != MARK:
+                raise _somebody_else_s(name)
+            if not there:
+                await connection.execute(f"create schema if not exists {ident(SCHEMA)}")
+                await connection.execute(compiled(CreateTable(table_of(name))))
+                await connection.execute(f"comment on table {place_of(name)} is {literal(MARK)}")
+
+    async def translated(
+        self, error: BaseException, database: str, name: str = "", connection: Connection | None = None
+    ) -> StorageError:
+        """The domain error of a driver's; `connection` is one that may be asked about it."""
+        if isinstance(error, pg.UniqueViolationError):
+            return await self._taken(error, database, connection)
+        if isinstance(error, COLLISIONS):
+            return Conflict("Another transaction got in the way.", hint="Repeat it whole.")
+        if isinstance(error, pg.InvalidRegularExpressionError):
+            return InvalidRequest(
+                f"The pattern cannot be understood: {error.args[0]}",
+                field="where",
+                hint="See POSIX patterns.",
+            )
+        if isinstance(error, STRANGE):
+            return _somebody_else_s(name)
+        if isinstance(
+            error,
+            pg.ProgramLimitExceededError
+            | pg.InvalidTextRepresentationError
+            | pg.UntranslatableCharacterError,
+        ):
+            return InvalidRequest(f"PostgreSQL cannot store this: {error.args[0]}", field="data")
+        return self._dialer.errors.translate(error, database)
+
+    async def _taken(
+        self, error: pg.UniqueViolationError, database: str, connection: Connection | None
+    ) -> StorageError:
+        constraint = str(getattr(error, "constraint_name", None) or "")
+        if not constraint.startswith(collection_index.UNIQUE):
+            return NameTaken("There is a document of this id already.", field="id")
+        if connection is None:
+            async with self.connection(database) as asking:
+                index = await collection_index.unique_name(asking, constraint)
+        else:
+            index = await collection_index.unique_name(connection, constraint)
+        return NameTaken(f"Another document holds these values ({index}).", field=index)
+
+    async def _connect(self, database: str) -> Connection:
+        if database not in self._known:
+            await self._refuse_own(database)
+            self._known.add(database)
+        connection, _ = await self._dialer.dial(database, SETTINGS, cached=STATEMENTS)
+        try:
+            await connection.set_type_codec(
+                "jsonb", schema="pg_catalog", format="binary", encoder=_as_it_is, decoder=_unpacked
+            )
+        except BaseException:
+            connection.terminate()
+            raise
+        return connection
+
+    def _put_back(self, pool: HotPool, connection: Connection) -> None:
+        if connection.is_closed() or connection.is_in_transaction():
+            pool.discard(connection)
+        else:
+            pool.release(connection)
+
+    def close(self) -> None:
+        self.pools.close()
+
+
+class PooledRunner:
+    """Each statement for itself, on whichever connection is free."""
+
+    __slots__ = ("_collections", "_database")
+
+    def __init__(self, collections: PostgresCollections, database: str) -> None:
+        self._collections, self._database = collections, database
+
+    async def read(self, name: str, method: str, *args: Any) -> Any:
+        try:
+            return await self._collections.pools.of(self._database).run(method, *args)
+        except NOT_THERE:
+            return None
+        except DRIVER_ERRORS as error:
+            raise await self._collections.translated(error, self._database, name) from error
+
+    change = read
+
+    async def write(self, name: str, method: str, *args: Any, **more: Any) -> Any:
+        try:
+            return await self._collections.pools.of(self._database).run(method, *args, **more)
+        except NOT_THERE:
+            pass
+        except DRIVER_ERRORS as error:
+            raise await self._collections.translated(error, self._database, name) from error
+        await self._collections.make(self._database, name)
+        try:
+            return await self._collections.pools.of(self._database).run(method, *args, **more)
+        except DRIVER_ERRORS as error:
+            raise await self._collections.translated(error, self._database, name) from error
+
+
+class TransactionRunner:
+    """Every statement in one transaction; one that fails takes back itself alone."""
+
+    def __init__(self, collections: PostgresCollections, database: str, connection: Connection) -> None:
+        self._collections, self._database, self._connection = collections, database, connection
+        self._there: set[str] = set()
+
+    async def read(self, name: str, method: str, *args: Any) -> Any:
+        if not await self._is_there(name):
+            return None
+        return await self._run(name, method, *args)
+
+    change = read
+
+    async def write(self, name: str, method: str, *args: Any, **more: Any) -> Any:
+        if not await self._is_there(name):
+            await self._collections.make(self._database, name)
+            self._there.add(name)
+        return await self._run(name, method, *args, **more)
+
+    async def _run(self, name: str, method: str, *args: Any, **more: Any) -> Any:
+        try:
+            async with self._connection.transaction():
+                return await getattr(self._connection, method)(*args, **more)
+        except DRIVER_ERRORS as error:
+            raise await self._collections.translated(error, self._database, name, self._connection) from error
+
+    async def _is_there(self, name: str) -> bool:
+        if name not in self._there:
+            found = await self._connection.fetchrow(THERE, place_of(name))
+            if found is None or found[0] != MARK:
+                return False
+            self._there.add(name)
+        return True
+
+
+class PostgresSession:
+    """A transaction's collections."""
+
+    def __init__(
+        self, collections: PostgresCollections, database: str, connection: Connection, quota: Quota | None
+    ) -> None:
+        self._collections = collections
+        self._runner = collections.runner(database, connection)
+        self._counter = (
+            None if quota is None else Counter(collections, database, quota, (connection, self._runner))
+        )
+
+    def collection(self, name: str) -> Collection:
+        plain = self._collections.inside(self._runner, name)
+        return plain if self._counter is None else CountedCollection(plain, self._counter, name)
+
+
+class Indexes:
+    """A collection's indexes, each made, listed or dropped by itself."""
+
+    def __init__(self, collections: PostgresCollections, database: str) -> None:
+        self._collections, self._database = collections, database
+
+    async def create(self, collection: str, index: Index) -> None:
+        await self._collections.make(self._database, collection)
+        async with self._collections.connection(self._database) as connection:
+            await collection_index.create(connection, collection, index)
+
+    async def list(self, collection: str) -> tuple[Index, ...]:
+        async with self._collections.connection(self._database) as connection:
+            return await collection_index.listed(connection, collection)
+
+    async def drop(self, collection: str, name: str) -> None:
+        async with self._collections.connection(self._database) as connection:
+            await collection_index.drop(connection, collection, name)
+
+
+class NoIndexes(Indexes):
+    """Inside a transaction, where none can be changed."""
+
+    async def create(self, collection: str, index: Index) -> None:
+        raise _outside()
+
+    async def list(self, collection: str) -> tuple[Index, ...]:
+        raise _outside()
+
+    async def drop(self, collection: str, name: str) -> None:
+        raise _outside()
+
+
+def _as_it_is(packed: bytes) -> bytes:
+    return packed
+
+
+def _unpacked(value: bytes) -> Any:
+    return orjson.loads(memoryview(value)[1:])
+
+
+def _outside() -> Unsupported:
+    return Unsupported("A transaction has nothing to do with indexes.", hint="Look at them outside of it.")
+
+
+def _somebody_else_s(name: str) -> Conflict:
+    return Conflict(
+        f"{SCHEMA}.{name} is a table of somebody else's.", field="collection", hint="Use another name."
+    )

@@ -1,0 +1,204 @@
+"""Connections for single statements: kept open, bounded, given on without a round trip.
+
+Statements run in autocommit and leave nothing behind in the session, so a connection is handed on as it is. One whose
+state is unknown (its call was cancelled, or the wire broke) is thrown away.
+"""
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable
+from time import monotonic
+from typing import Any
+
+import asyncpg
+
+from .dial import Connection
+
+#: Connections to one database, and to all databases of a server together.
+PER_DATABASE, PER_SERVER = 4, 48
+#: A connection that nobody used for so many seconds is closed; looked after every so often.
+IDLE_SECONDS, SWEEP_SECONDS = 60.0, 20.0
+
+Connect = Callable[[str], Awaitable[Connection]]
+
+
+class HotPool:
+    """The connections to one database."""
+
+    __slots__ = ("_all", "_waiting", "database", "free", "open", "size", "used_at")
+
+    def __init__(self, pools: "HotPools", database: str, size: int) -> None:
+        self._all, self.database, self.size = pools, database, size
+        self.free: list[Connection] = []
+        self.open = 0
+        self.used_at = 0.0
+        self._waiting: deque[asyncio.Future[Connection | None]] = deque()
+
+    async def run(self, method: str, *args: Any, **more: Any) -> Any:
+        """One statement by one of asyncpg's methods; the driver's errors."""
+        connection = await self.acquire()
+        try:
+            answer = await getattr(connection, method)(*args, **more)
+        except asyncpg.PostgresError:
+            self.release(connection)  # the server answered: the connection is clean
+            raise
+        except BaseException:
+            self.discard(connection)
+            raise
+        self.release(connection)
+        return answer
+
+    async def acquire(self) -> Connection:
+        while self.free:
+            connection = self.free.pop()
+            if not connection.is_closed():
+                return connection
+            self._lost()
+        if self.open < self.size:
+            self.open += 1
+            return await self._connect()
+        waiter: asyncio.Future[Connection | None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        try:
+            given = await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled():
+                self._hand_on(waiter.result())
+            raise
+        return given if given is not None else await self._connect()
+
+    def release(self, connection: Connection) -> None:
+        if connection.is_closed():
+            self._hand_on(None)
+        else:
+            self._hand_on(connection)
+
+    def discard(self, connection: Connection) -> None:
+        """Throw a connection away whose state is unknown."""
+        connection.terminate()
+        self._hand_on(None)
+
+    def close_idle(self, before: float | None = None) -> int:
+        """Close what nobody uses, if the pool was last used before that time; answers how many."""
+        if before is not None and self.used_at > before:
+            return 0
+        closed = len(self.free)
+        for connection in self.free:
+            connection.terminate()
+            self._lost()
+        self.free.clear()
+        return closed
+
+    @property
+    def idle(self) -> bool:
+        return self.open == len(self.free)
+
+    async def _connect(self) -> Connection:
+        """Open a connection in a slot that is counted already."""
+        try:
+            await self._all.room(self)
+            return await self._all.connect(self.database)
+        except BaseException:
+            self._all.left(self)
+            self._hand_on(None, counted=False)
+            raise
+
+    def _hand_on(self, connection: Connection | None, *, counted: bool = True) -> None:
+        """To whoever waits longest; none is a slot in which they may open their own."""
+        if connection is None and counted:
+            self._all.left(self)
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(connection)
+                return
+        if connection is None:
+            self.open -= 1
+        elif self._all.wanted or self._all.closed:
+            connection.terminate()
+            self._lost()
+        else:
+            self.used_at = monotonic()
+            self.free.append(connection)
+
+    def _lost(self) -> None:
+        self.open -= 1
+        self._all.left(self)
+
+
+class HotPools:
+    """A pool for each database in use, bounded together; the least used give way."""
+
+    def __init__(self, connect: Connect, per_database: int = PER_DATABASE, most: int = PER_SERVER) -> None:
+        self.connect, self._size, self._most = connect, per_database, most
+        self._pools: OrderedDict[str, HotPool] = OrderedDict()
+        self._live = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._sweeper: asyncio.TimerHandle | None = None
+        self.closed = False
+
+    def of(self, database: str) -> HotPool:
+        """The pool of a database, for one call."""
+        pool = self._pools.get(database)
+        if pool is None:
+            pool = self._pools[database] = HotPool(self, database, self._size)
+        self._pools.move_to_end(database)
+        if self._sweeper is None and not self.closed:
+            self._sweep_later()
+        return pool
+
+    @property
+    def live(self) -> int:
+        """Connections that are open or being opened."""
+        return self._live
+
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody waits for room on the server."""
+        return bool(self._waiting)
+
+    async def room(self, pool: HotPool) -> None:
+        """Wait until one connection more may be open; idle ones of databases unused for longest are closed for it."""
+        self._live += 1
+        if self._live <= self._most:
+            return
+        for other in list(self._pools.values()):
+            if other is not pool and other.close_idle() and self._live <= self._most:
+                return
+        while self._live > self._most:
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(waiter)
+            await waiter
+
+    def left(self, pool: HotPool) -> None:
+        """One connection fewer."""
+        self._live -= 1
+        while self._waiting and self._live <= self._most:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+
+    def close(self) -> None:
+        """Close every idle connection; those in use are closed when they come back. Idempotent."""
+        self.closed = True
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            self._sweeper = None
+        for pool in self._pools.values():
+            pool.close_idle()
+            pool.size = 0
+        self._pools.clear()
+
+    def _sweep_later(self) -> None:
+        self._sweeper = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
+
+    def _sweep(self) -> None:
+        self._sweeper = None
+        before = monotonic() - IDLE_SECONDS
+        for pool in list(self._pools.values()):
+            pool.close_idle(before)
+            if not pool.open:
+                del self._pools[pool.database]
+        if self._pools and not self.closed:
+            self._sweep_later()
