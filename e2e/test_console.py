@@ -147,6 +147,10 @@ async def sign_in(page: Page, password: str) -> None:
 
 async def test_a_wrong_password_says_so_and_the_right_one_opens(stranger: Page) -> None:
     await stranger.goto("/login")
+    await expect(stranger.get_by_role("button", name=SIGN_IN)).to_be_visible()
+    await expect(stranger.get_by_role("link", name=re.compile("Sign in with"))).to_have_count(
+        0
+    )  # no provider
     await sign_in(stranger, "not this one at all")
     await expect(stranger.get_by_text("User name or password is wrong.")).to_be_visible()
     await expect(stranger).to_have_url(re.compile("/login"))

@@ -92,16 +92,6 @@ async def test_bob_is_told_that_he_holds_no_role_yet(house: House, context: Brow
     await expect(page.get_by_text("hold no role yet")).to_be_visible()
 
 
-async def test_without_a_provider_the_page_offers_none(
-    tmp_path_factory: pytest.TempPathFactory, context: BrowserContext
-) -> None:
-    async with running(tmp_path_factory.mktemp("alone"), STORAGE_ADMIN_PASSWORD=PASSWORD) as console:
-        page = await context.new_page()
-        await page.goto(f"{console.url}/login")
-        await expect(page.get_by_role("button", name="Sign in")).to_be_visible()
-        await expect(page.get_by_role("link", name=re.compile("Sign in with"))).to_have_count(0)
-
-
 async def test_what_wants_a_fresh_sign_in_sends_people_to_their_provider_and_goes_on(
     house: House, context: BrowserContext
 ) -> None:

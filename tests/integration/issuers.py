@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+@cache
 def signing_key(kid: str, alg: str = "RS256") -> dict[str, Any]:
     parameters: Any = {"kid": kid, "use": "sig", "alg": alg}
     key = ECKey.generate_key("P-256", parameters) if alg == "ES256" else RSAKey.generate_key(2048, parameters)

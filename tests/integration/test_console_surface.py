@@ -187,12 +187,18 @@ async def test_our_own_origin_is_let_in(console: Console) -> None:
         assert await one.ask(f"{ROOT}.hydrate")
 
 
-@pytest.mark.parametrize("case", CASES)
-async def test_other_origins_never_get_a_websocket(console: Console, case: str) -> None:
+@pytest.fixture(scope="module")
+async def admins(console: Console) -> AsyncIterator[str]:
+    """The cookie of an administrator who only looks."""
     async with session(console) as cookie:
-        with pytest.raises(InvalidStatus) as refusal:
-            async with socket(console, cookie, origin=foreign(console)[case]):
-                pass
+        yield cookie
+
+
+@pytest.mark.parametrize("case", CASES)
+async def test_other_origins_never_get_a_websocket(console: Console, case: str, admins: str) -> None:
+    with pytest.raises(InvalidStatus) as refusal:
+        async with socket(console, admins, origin=foreign(console)[case]):
+            pass
     assert refusal.value.response.status_code == 403
 
 
@@ -274,9 +280,9 @@ async def test_setting_variables_is_refused_to_everybody(console: Console) -> No
         *("reset", "get_state", "get_value", "dict", "set_q", "nothing", "load.extra", ""),
     ],
 )
-async def test_only_handlers_can_be_called_by_name(console: Console, method: str) -> None:
+async def test_only_handlers_can_be_called_by_name(console: Console, method: str, admins: str) -> None:
     state = handler("tenants.load").rpartition(".")[0]
-    async with session(console) as cookie, socket(console, cookie) as one:
+    async with socket(console, admins) as one:
         await one.ask(f"{ROOT}.hydrate")
         answers = await one.ask(f"{state}.{method}")
         assert changed(answers) == set(), answers
@@ -543,12 +549,8 @@ async def test_a_viewer_cannot_do_what_the_page_does_not_offer(console: Console)
         "9" * 2000,
     ],
 )
-async def test_junk_disturbs_nobody(console: Console, junk: str) -> None:
-    async with (
-        session(console) as cookie,
-        socket(console, cookie) as neighbour,
-        socket(console, cookie) as one,
-    ):
+async def test_junk_disturbs_nobody(console: Console, junk: str, admins: str) -> None:
+    async with socket(console, admins) as neighbour, socket(console, admins) as one:
         await neighbour.ask(f"{ROOT}.hydrate")
         await one.ws.send(junk)
         try:

@@ -151,7 +151,7 @@ async def test_killed_at_fifty_points_every_row_still_opens(settings: Settings) 
 
 
 async def test_who_writes_while_a_key_is_rotated_loses_nothing(settings: Settings) -> None:
-    """Writers in another core, which knows the old keys, go on during ten rotations."""
+    """Writers in another core, which knows the old keys, go on during four rotations."""
     async with opened(settings) as core, open_core(settings) as other:
         plain = await fill(core, 20)
         over = asyncio.Event()
@@ -181,7 +181,7 @@ async def test_who_writes_while_a_key_is_rotated_loses_nothing(settings: Setting
             group.create_task(read())
             for _ in range(3):
                 group.create_task(write())
-            for _ in range(5):
+            for _ in range(2):
                 await Keys(core.kernel).rotate("t1", new_id(), lambda *_: None)
                 await Keys(core.kernel).rotate_master(await core.kernel.masters.successor(), lambda *_: None)
             over.set()

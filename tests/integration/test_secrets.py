@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from storage_core.backing.vault import recovery
 from storage_core.bootstrap import Core, new_id, open_core, utc_now
 from storage_core.catalog import tables
 from storage_core.catalog.envelopes import PLACES
@@ -133,6 +134,13 @@ async def test_no_text_of_the_catalog_is_an_envelope_that_the_rotation_does_not_
 # the recovery key
 
 
+@pytest.fixture
+def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Passphrases cost little here; what they cost otherwise is the vault's own test's to see."""
+    monkeypatch.setattr(recovery, "_COST", (8192, 1, 1))
+
+
+@pytest.mark.usefixtures("cheap")
 async def test_a_recovery_key_unlocks_a_home_that_lost_its_key(tmp_path: Path) -> None:
     home = tmp_path / "home"
     async with opened(settings_of(home)) as core:
@@ -142,28 +150,28 @@ async def test_a_recovery_key_unlocks_a_home_that_lost_its_key(tmp_path: Path) -
     (tmp_path / "recovery.txt").write_text(exported.text)
     key = (home / "master.key").read_text()
     assert key.strip() not in exported.text
-    recovery = ("unlock", "--recovery", f"@{tmp_path / 'recovery.txt'}", "--passphrase")
+    unlock = ("unlock", "--recovery", f"@{tmp_path / 'recovery.txt'}", "--passphrase")
 
     (home / "master.key").unlink()
     assert await asyncio.to_thread(cli_status, home, "secrets", "list") == 1
-    wrong = await asyncio.to_thread(cli, home, *recovery, "not the passphrase")
+    wrong = await asyncio.to_thread(cli, home, *unlock, "not the passphrase")
     assert wrong.exit_code == 1 and "passphrase does not open" in wrong.stderr
     assert not (home / "master.key").exists()
 
     # As the command prints it, labelled and as JSON: what one command wrote, the next one reads.
     for shown in (f"key_id: k\ntext: {exported.text}", json.dumps({"key_id": "k", "text": exported.text})):
         (tmp_path / "recovery.txt").write_text(shown)
-        done = await asyncio.to_thread(cli, home, *recovery, PASSPHRASE)
+        done = await asyncio.to_thread(cli, home, *unlock, PASSPHRASE)
         assert done.exit_code == 0, done.stderr
         (home / "master.key").unlink()
 
-    done = await asyncio.to_thread(cli, home, *recovery, PASSPHRASE)
+    done = await asyncio.to_thread(cli, home, *unlock, PASSPHRASE)
     assert done.exit_code == 0, done.stderr
     assert (home / "master.key").read_text() == key
     assert stat.S_IMODE((home / "master.key").stat().st_mode) == 0o600
 
     (home / "master.key").write_text("ab" * 32)  # a wrong one is kept beside, never thrown away
-    assert (await asyncio.to_thread(cli, home, *recovery, PASSPHRASE)).exit_code == 0
+    assert (await asyncio.to_thread(cli, home, *unlock, PASSPHRASE)).exit_code == 0
     assert (home / "master.key").read_text() == key + "former " + "ab" * 32 + "\n"
     async with open_core(settings_of(home)) as core:
         async with core.kernel.catalog.read() as uow:
@@ -176,6 +184,7 @@ def cli_status(home: Path, *words: str) -> int:
     return cli(home, *words).exit_code
 
 
+@pytest.mark.usefixtures("cheap")
 async def test_a_recovery_key_of_another_catalog_changes_nothing(tmp_path: Path) -> None:
     async with opened(settings_of(tmp_path / "one")) as core:
         _, text = await core.kernel.masters.recovery(PASSPHRASE)

@@ -334,19 +334,24 @@ async def test_a_vault_finds_a_master_key_that_another_process_rotated_in(tmp_pa
     assert (await vault.new_key("t9", "k9")).master_id == fresh
 
 
-async def test_a_recovery_key_opens_with_its_passphrase_and_nothing_else() -> None:
+async def test_a_recovery_key_opens_with_its_passphrase_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     store = Store()
     vault, ring = a_vault(store)
     await vault.unlock()
     id, text = await ring.recovery("correct horse battery")
     assert id == fingerprint(b"m" * 32) and id in text and (b"m" * 32).hex() not in text
+    assert "argon2id m=262144 t=4 p=1" in text, "half a second for each guess"
     assert recovery.read(text, "correct horse battery") == b"m" * 32
+    monkeypatch.setattr(recovery, "_COST", (8192, 1, 1))
+    _, text = await ring.recovery("correct horse battery")
     assert recovery.read("some words\n" + text.replace("\n", "\r\n"), "correct horse battery") == b"m" * 32
     with pytest.raises(WrongKey):
         recovery.read(text, "correct horse batterz")
     with pytest.raises(WrongKey):
         recovery.read(text.replace("Made: 2026", "Made: 2027"), "correct horse battery")
     with pytest.raises(InvalidRequest):
-        recovery.read(text.replace("m=262144", "m=99999999"), "correct horse battery")
+        recovery.read(text.replace("m=8192", "m=99999999"), "correct horse battery")
     with pytest.raises(InvalidRequest):
         recovery.read("no recovery key", "correct horse battery")
