@@ -1,0 +1,106 @@
+"""A home for the benchmark: real private servers, a tenant with a database on each engine, the SDK as a user gets it."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from storage_core.bootstrap import Core, migrate, open_core
+from storage_core.domain.context import Context, local_context
+from storage_core.domain.database import Database
+from storage_core.domain.provider import Endpoint, Provider
+from storage_core.domain.tenant import Tenant
+from storage_core.services.databases import CreateDatabase
+from storage_core.services.providers import CreateProvider
+from storage_core.services.tenants import CreateTenant
+from storage_core.settings import Settings
+from storage_core.storage import Change, Collection, StorageFactory
+
+
+def root() -> Context:
+    return local_context("bench", "bench")
+
+
+class Stage:
+    """An open home with a factory."""
+
+    def __init__(self, core: Core, factory: StorageFactory, folder: Path) -> None:
+        self.core, self.factory, self.folder = core, factory, folder
+
+    async def provider(self, kind: str, connection: dict[str, Any]) -> Provider:
+        request = CreateProvider.model_validate(
+            {"name": f"bench-{kind}", "kind": kind, "connection": connection}
+        )
+        return await self.core.providers.create(root(), request)
+
+    async def files(self, kind: str) -> Provider:
+        path = self.folder / kind
+        path.mkdir()
+        return await self.provider(kind, {"path": str(path)})
+
+    async def server(self, kind: str, endpoint: Endpoint, password: str) -> Provider:
+        known = {
+            "host": endpoint.host,
+            "port": endpoint.port,
+            "user": endpoint.user,
+            "database": endpoint.database,
+        }
+        given = {k: v for k, v in {**known, "replica_set": endpoint.replica_set}.items() if v is not None}
+        return await self.provider(kind, {**given, "password": password})
+
+    async def tenant(self, name: str) -> Tenant:
+        return await self.core.tenants.create(root(), CreateTenant(name=name))
+
+    async def database(self, tenant: Tenant, provider: Provider, name: str = "main") -> Database:
+        return await self.core.databases.create(
+            root(), CreateDatabase(provider_id=provider.id, name=name, tenant_id=tenant.id)
+        )
+
+
+@asynccontextmanager
+async def staged(folder: Path) -> AsyncIterator[Stage]:
+    settings = Settings(home=folder / "home")
+    await migrate(settings)
+    async with open_core(settings) as core, StorageFactory(core).running() as factory:
+        yield Stage(core, factory, folder)
+
+
+class Sdk:
+    """The SDK, with all that wraps it."""
+
+    name = "sdk"
+
+    def __init__(self, stage: Stage, provider: Provider) -> None:
+        self._stage, self._provider = stage, provider
+        self.orders: Collection
+
+    async def open(self) -> None:
+        tenant = await self._stage.tenant(f"bench-{self._provider.kind}")
+        self.database = await self._stage.database(tenant, self._provider)
+        storage = await self._stage.factory.get_storage("main", tenant_id=tenant.id)
+        self.orders = storage.collection("orders")
+        await self.orders.create_index(["user_id", "status"])
+
+    async def insert(self, id: str, data: dict[str, Any]) -> Any:
+        await self.orders.insert(data, id)
+
+    async def bulk(self, items: Sequence[tuple[str, dict[str, Any]]]) -> Any:
+        outcomes = await self.orders.insert_many((data for _, data in items), ids=[id for id, _ in items])
+        assert all(outcome.error is None for outcome in outcomes)
+
+    async def get(self, id: str) -> Any:
+        assert await self.orders.get(id) is not None
+
+    async def find(self, user: int, status: str) -> Any:
+        return [d async for d in self.orders.query({"user_id": user, "status": status}, limit=20)]
+
+    async def update(self, id: str, version: int, qty: int) -> Any:
+        await self.orders.update(id, {"qty": qty}, version=version)
+
+    async def delete(self, id: str) -> Any:
+        await self.orders.delete(id)
+
+    async def change_many(self, changes: Sequence[Change]) -> Any:
+        return await self.orders.update_many(changes)
+
+    async def close(self) -> None: ...
