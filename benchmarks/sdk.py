@@ -20,7 +20,7 @@ from .data_plane.wrappers import wrappers
 
 PARTS = ("wrappers", "sqlite", "postgresql", "mongodb", "tinydb", "tenants")
 #: Calls in one chunk. What is slow by nature does a share of them.
-COUNTS = {"insert": 2000, "bulk": 3000, "get": 3000, "find": 600, "update": 2000, "delete": 2000}
+COUNTS = {"insert": 1600, "bulk": 8000, "get": 2400, "find": 480, "update": 1600, "delete": 1600}
 TASKS, CONNECTIONS = 16, 4
 
 
@@ -88,7 +88,7 @@ async def _mongodb(stage: Stage) -> dict[str, float | str]:
             (Sdk(stage, provider), 0.5),
             (Beanie(address), 0.2),
         ]
-        return await _raced("mongodb", contenders, {**COUNTS, "bulk": 6000}, COUNTS)
+        return await _raced("mongodb", contenders, {**COUNTS, "bulk": 16_000})
     finally:
         await servers.stop("bench")
 

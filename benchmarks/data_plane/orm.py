@@ -21,12 +21,12 @@ class Order(Base):
     __tablename__ = "orm_orders"
 
     id: Mapped[str] = mapped_column(primary_key=True)
-    version: Mapped[int]
+    version: Mapped[int] = mapped_column()
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
     body: Mapped[dict[str, Any]]
 
-    __mapper_args__ = {"version_id_col": version}  # noqa: F821 - the class's own, as SQLAlchemy has it
+    __mapper_args__ = {"version_id_col": version}
 
 
 Index("orm_by_user", Order.body["user_id"].as_string(), Order.body["status"].as_string())
