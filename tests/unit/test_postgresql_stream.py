@@ -128,6 +128,23 @@ def test_rows_and_hash_are_the_same_however_it_is_cut(seed: int) -> None:
     assert read(archive(given, minor, r), r) == expected(given)
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_short_rows_are_told_apart_whatever_shares_a_chunk(seed: int) -> None:
+    """One row in a chunk, now and then more, or a part of one; and lengths that are an end of a line."""
+    r = random.Random(seed)
+    rows = [b"x" * r.choice((0, 1, 2, 5, 9, 9, 9, 30)) for _ in range(4000)]
+    alone = 1.0 if seed < 3 else 0.999
+    out, at = [head(16, 1), entry(16, 5, 9, b"TABLE DATA"), b"\x01", integer(5)], 0
+    while at < len(rows):
+        count = 1 if r.random() < alone else r.choice((2, 3))
+        text = b"".join(row + b"\n" for row in rows[at : at + count])
+        cut = r.randint(1, len(text)) if r.random() > alone else len(text)
+        out += [integer(len(part)) + part for part in (text[:cut], text[cut:]) if part]
+        at += count
+    whole = b"".join([*out, integer(5), b"\\.\n\n\n", integer(0)])
+    assert read(whole) == read(whole, r) == expected({9: rows})
+
+
 def test_order_is_nothing_and_every_value_is_something() -> None:
     rows = [b"1\ta", b"2\tb", b"2\tb"]
     kept = read(archive({1: rows}))

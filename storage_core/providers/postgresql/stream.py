@@ -5,6 +5,7 @@ table or batch of large objects its number and chunks, each preceded by its leng
 strings an integer and their bytes.
 """
 
+import re
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from struct import Struct
@@ -32,6 +33,9 @@ LENGTH = 5
 #: So much is looked through at once: rows that are still in the processor's cache cost half.
 BATCH = 1 << 18
 LINE_END = 0x0A
+#: Below this many bytes a pattern finds rows faster than a loop.
+SHORT = 96
+SHORT_ROW = re.compile(rb"\x00.{4}([^\n]*)\n", re.DOTALL)
 #: What pg_dump writes after the last row, which no row can be.
 CLOSING = b"\\.\n\n\n"
 
@@ -176,10 +180,13 @@ class DumpReader:
         way is for what else there is.
         """
         data, at, end = self._data, self._at, min(len(self._data), self._at + BATCH)
-        if not at:
+        if not at or at + LENGTH > end:
             return [], False
+        last, size = BORDER.unpack_from(data, at - 1)
+        if last == LINE_END and size < SHORT and (rows := self._short_rows(end)):
+            return rows, True
         chunks: list[bytes] = []
-        size, border, add, line_end = 0, BORDER.unpack_from, chunks.append, LINE_END
+        border, add, line_end = BORDER.unpack_from, chunks.append, LINE_END
         with suppress(CutOff):
             while at < end:
                 last, size = border(data, at - 1)  # with the byte before, which ends the chunk before
@@ -194,6 +201,22 @@ class DumpReader:
             at -= LENGTH + len(chunks.pop()) + 1
         self._at = at
         return chunks, bool(chunks) and b"\n" not in b"".join(chunks)
+
+    def _short_rows(self, end: int) -> list[bytes]:
+        """The same for chunks that are rows, none if something else is among them: no row has a byte 0, every length has.
+
+        So a chunk that ends later than its first line shows as a place where none begins, one that ends earlier as a row
+        with a byte 0.
+        """
+        data, at = self._data, self._at
+        while (end := data.rfind(b"\n\x00", at, end)) > 0 and not data[end - 1]:
+            pass  # it is part of a length, or may be
+        rows: list[bytes] = SHORT_ROW.findall(data, at, end + 1)
+        text = b"".join(rows)
+        if b"\x00" in text or at + len(text) + len(rows) * (LENGTH + 1) != end + 1:
+            return []
+        self._at = end + 1
+        return rows
 
     def _chunk(self, size: int, take: Callable[[bytes], None]) -> Generator[None]:
         """One chunk in whatever parts it comes."""
