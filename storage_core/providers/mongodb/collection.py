@@ -19,6 +19,7 @@ from ...domain.patch import patched
 from ...domain.query import Node, Path, Regex, Text, conditions, projected
 from ...domain.record import Find, Index, Outcome, Row, Write
 from . import collection_bulk, collection_index
+from .collection_commands import changed, read
 from .collection_filter import condition
 from .collection_form import PREFIX, Document, Documents, new_document, row_of, stamp
 from .collection_order import Sorted, projection
@@ -74,10 +75,10 @@ class MongoCollection:
     async def get(self, id: str) -> Row | None:
         documents = await self.documents()
         try:
-            found = await documents.find_one({"_id": id}, session=self.session)
+            found = await read(documents, {"_id": id}, 1, self.session)
         except DRIVER_ERRORS as error:
             raise await self.failed(error, id) from error
-        return None if found is None else row_of(found)
+        return row_of(found[0]) if found else None
 
     async def replace(
         self,
@@ -88,7 +89,8 @@ class MongoCollection:
         version: int | None = None,
         tagged: bool = False,
     ) -> Row:
-        row = await self._changed(wanted(id, version), replacing(body, stamp(at), tagged), id)
+        update = replacing(body, stamp(at), tagged)
+        row = await self._changed(wanted(id, version), update, id, repeatable=version is not None)
         if row is None:
             raise await self._unfound(id, version)
         return row
@@ -108,7 +110,8 @@ class MongoCollection:
             update is not None and self.session is None
         ):  # in a transaction an error of the server's would end it
             try:
-                row = await self._changed({**wanted(id, version), **on_the_way(unset)}, update, id)
+                which = {**wanted(id, version), **on_the_way(unset)} if unset else wanted(id, version)
+                row = await self._changed(which, update, id, repeatable=version is not None)
             except InvalidRequest:
                 row = None
             if row is not None:
@@ -172,16 +175,9 @@ class MongoCollection:
         self, documents: Documents, find: Find, order: Sorted, project: Document | None
     ) -> list[Row] | None:
         """The page in MongoDB's own order; none where that is not ours."""
-        cursor = documents.find(
-            order.behind(condition(find.where)),
-            project,
-            limit=find.limit,
-            batch_size=find.limit + 1,
-            sort=order.natural(),
-            session=self.session,
-        )
+        where = order.behind(condition(find.where))
         try:
-            found = await cursor.to_list()
+            found = await read(documents, where, find.limit, self.session, order.natural(), project)
         except OperationFailure as error:
             if error.code == BAD_VALUE and TWO_LISTS in str(error):
                 return None  # which would end a transaction: there it is not tried
@@ -219,12 +215,22 @@ class MongoCollection:
         except DRIVER_ERRORS as error:
             raise await self.link.failed(error) from error
 
-    async def _changed(self, which: Document, update: Document, id: str) -> Row | None:
+    async def _changed(
+        self, which: Document, update: Document, id: str, *, repeatable: bool = False
+    ) -> Row | None:
+        """The changed document, none where `which` finds none.
+
+        :param repeatable: whoever calls may repeat it when its answer is lost. Otherwise the driver does, for which
+            the server has to keep a copy of each document.
+        """
         documents = await self.documents()
         try:
-            found = await documents.find_one_and_update(
-                which, update, return_document=ReturnDocument.AFTER, session=self.session
-            )
+            if repeatable and self.session is None:
+                found = await changed(documents, which, update)
+            else:
+                found = await documents.find_one_and_update(
+                    which, update, return_document=ReturnDocument.AFTER, session=self.session
+                )
         except DRIVER_ERRORS as error:
             raise await self.failed(error, id) from error
         return None if found is None else row_of(found)

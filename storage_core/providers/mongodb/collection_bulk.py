@@ -5,6 +5,7 @@ what it cannot be: where nothing matched the server reports an error with the it
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,9 @@ from pymongo.errors import BulkWriteError, OperationFailure, PyMongoError
 
 from ...domain.errors import NotFound, StorageError
 from ...domain.record import Outcome, Write
-from .collection_form import CODEC, Document, new_document, stamp
-from .collection_update import PATH_IN_THE_WAY, patching, refusal, replacing, taken, unfound
+from .collection_commands import read
+from .collection_form import Document, new_document, stamp
+from .collection_update import PATH_IN_THE_WAY, patching, refusal, replacing, taken, unfound, wanted
 from .errors import is_too_large, translate
 from .link import DRIVER_ERRORS
 
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from .collection import MongoCollection
 
 UNMATCHED = 66
-NOWHERE: Document = {"$setOnInsert": {"_id": ""}}
+NOWHERE: Document = {"_id": ""}
 #: The largest document a server takes.
 LARGEST = 16 * 1024 * 1024
 
@@ -75,7 +77,7 @@ async def _without_the_largest(
     error: PyMongoError,
 ) -> list[Outcome]:
     """One document was refused and some before it may be stored: what is there as it was to be is done."""
-    too_large = [len(bson.encode(document, codec_options=CODEC)) > LARGEST for document in documents]
+    too_large = [len(bson.encode(document)) > LARGEST for document in documents]
     handle = await to.documents()
     found = handle.find({"_id": {"$in": [w.id for w in writes]}}, session=to.session)
     stored = {document["_id"]: document async for document in found}
@@ -95,86 +97,101 @@ async def _without_the_largest(
 async def change_many(to: "MongoCollection", writes: Sequence[Write], at: datetime) -> list[Outcome]:
     if to.session is not None:  # the server's errors would end the transaction; single calls look first
         return [await _one(to, write, at) for write in writes]
-    outcomes: list[Outcome | None] = [None] * len(writes)
-    for run in _runs(writes):
-        if _is_single(writes[run[0]]):
-            outcomes[run[0]] = await _one(to, writes[run[0]], at)
-            continue
-        done = await _change(to, [writes[i] for i in run], at)
-        for i, outcome in zip(run, done, strict=True):
-            outcomes[i] = outcome
-    return [outcome for outcome in outcomes if outcome is not None]
-
-
-def _runs(writes: Sequence[Write]) -> list[list[int]]:
-    """Neighbours that may be sent at once: of one kind, each document once; order is kept between runs."""
-    runs: list[list[int]] = []
-    ids: set[str] = set()
-    kind: tuple[bool, bool] | None = None
-    for i, write in enumerate(writes):
-        alone = _is_single(write)
-        mine = (alone, _is_deletion(write))
-        if alone or mine != kind or write.id in ids:
-            runs.append([])
-            ids, kind = set(), None if alone else mine
-        runs[-1].append(i)
-        ids.add(write.id)
-    return runs
-
-
-def _is_deletion(write: Write) -> bool:
-    return write.body is None and not write.changes and not write.unset
-
-
-def _is_single(write: Write) -> bool:
-    """Whether the server's operators cannot say the change."""
-    if write.body is not None or _is_deletion(write):
-        return False
-    return bool(write.unset) or patching(write.changes or {}, (), "", False) is None
-
-
-async def _change(to: "MongoCollection", writes: Sequence[Write], at: datetime) -> list[Outcome]:
-    versions = await _versions(to, [w.id for w in writes if w.version is None])
-    wanted = [versions.get(w.id) if w.version is None else w.version for w in writes]
-    sent = [i for i, version in enumerate(wanted) if version is not None]
-    deleting = _is_deletion(writes[0])
-    requests = [_request(writes[i], wanted[i] or 0, stamp(at)) for i in sent]
-    failed: dict[int, StorageError | None] = {}
-    if requests:
-        handle = await to.documents()
-        try:
-            result = await handle.bulk_write(requests, ordered=False, session=to.session)
-            if deleting and result.deleted_count < len(sent):
-                left = await _versions(to, [writes[i].id for i in sent])
-                failed = {at: None for at, i in enumerate(sent) if writes[i].id in left}
-        except BulkWriteError as error:
-            failed = _failures(to, [writes[i] for i in sent], error)
-        except DRIVER_ERRORS as error:
-            raise await to.link.failed(error) from error
     outcomes: list[Outcome] = []
-    numbers = {i: number for number, i in enumerate(sent)}
-    for i, write in enumerate(writes):
-        number = numbers.get(i)
-        if number is None:
-            outcomes.append(Outcome(write.id, error=unfound(write.id, None, None)))
-        elif number not in failed:
-            outcomes.append(Outcome(write.id, None if deleting else (wanted[i] or 0) + 1))
-        elif (error := failed[number]) is not None:
-            outcomes.append(Outcome(write.id, error=error))
-        else:  # somebody was faster, or the change cannot be sent as it is: the single call does it or says why
-            outcomes.append(await _one(to, write, at))
+    for run in _runs(writes, stamp(at)):
+        if run.deleting:
+            outcomes += await _delete(to, run.writes, at)
+        elif run.updates:
+            outcomes += await _update(to, run.writes, run.updates, at)
+        else:
+            outcomes.append(await _one(to, run.writes[0], at))
     return outcomes
 
 
-def _request(write: Write, version: int, at: str) -> Any:
-    wanted = {"_id": write.id, "version": version}
-    if _is_deletion(write):
-        return DeleteOne(wanted)
-    if write.body is not None:
-        update: Mapping[str, Any] = replacing(write.body, at, write.tagged)
-    else:
-        update = patching(write.changes or {}, (), at, write.tagged) or {}
-    return UpdateOne(wanted, {**update, **NOWHERE}, upsert=True)
+@dataclass(slots=True)
+class _Run:
+    """Neighbours that are sent at once: of one kind, each document once; order is kept between runs.
+
+    A run that neither deletes nor has `updates` is one change that the server's operators cannot say.
+    """
+
+    deleting: bool
+    writes: list[Write]
+    updates: list[Document]
+    ids: set[str]
+
+
+def _runs(writes: Sequence[Write], at: str) -> list[_Run]:
+    runs: list[_Run] = []
+    for write in writes:
+        deleting, update = False, None
+        if write.body is not None:
+            update = replacing(write.body, at, write.tagged)
+        elif write.changes and not write.unset:
+            update = patching(write.changes, (), at, write.tagged)
+        elif not write.unset:
+            deleting = True
+        alone = update is None and not deleting
+        last = runs[-1] if runs else None
+        if last is None or alone or last.deleting != deleting or not last.ids or write.id in last.ids:
+            last = _Run(deleting, [], [], set())
+            runs.append(last)
+        last.writes.append(write)
+        if update is not None:
+            last.updates.append(update)
+        if not alone:
+            last.ids.add(write.id)
+    return runs
+
+
+async def _delete(to: "MongoCollection", writes: Sequence[Write], at: datetime) -> list[Outcome]:
+    stored = await _versions(to, [w.id for w in writes])
+    refused = {
+        w.id: unfound(w.id, w.version, stored.get(w.id))
+        for w in writes
+        if w.id not in stored or w.version not in (None, stored[w.id])
+    }
+    requests = [DeleteOne(wanted(w.id, w.version)) for w in writes if w.id not in refused]
+    left: dict[str, int] = {}
+    if requests:
+        handle = await to.documents()
+        try:
+            done = await handle.bulk_write(requests, ordered=False)
+        except DRIVER_ERRORS as error:
+            raise await to.link.failed(error) from error
+        if done.deleted_count < len(requests):
+            left = await _versions(to, [w.id for w in writes if w.id not in refused])
+    outcomes = [Outcome(w.id, error=refused.get(w.id)) for w in writes]
+    for number, write in enumerate(writes):
+        if write.id in left and write.id not in refused:  # somebody changed it meanwhile
+            outcomes[number] = await _one(to, write, at)
+    return outcomes
+
+
+async def _update(
+    to: "MongoCollection", writes: Sequence[Write], updates: Sequence[Document], at: datetime
+) -> list[Outcome]:
+    # An update by id alone is much the cheaper one. Where others change the document between this reading and the
+    # update, the version told is an earlier one than the update's: who asks for it is refused, and reads again.
+    stored = await _versions(to, [w.id for w in writes if w.version is None])
+    requests: list[UpdateOne] = []
+    for write, update in zip(writes, updates, strict=True):
+        update["$setOnInsert"] = NOWHERE
+        requests.append(UpdateOne(wanted(write.id, write.version), update, upsert=True))
+    failed: dict[int, StorageError | None] = {}
+    handle = await to.documents()
+    try:
+        await handle.bulk_write(requests, ordered=False)
+    except BulkWriteError as error:
+        failed = _failures(to, writes, error)
+    except DRIVER_ERRORS as error:
+        raise await to.link.failed(error) from error
+    outcomes = [Outcome(w.id, (stored.get(w.id, 0) if w.version is None else w.version) + 1) for w in writes]
+    for number, refused in failed.items():
+        # none: it was not found so, or cannot be sent as it is; the single call does it or says why
+        write = writes[number]
+        outcomes[number] = Outcome(write.id, error=refused) if refused else await _one(to, write, at)
+    return outcomes
 
 
 async def _versions(to: "MongoCollection", ids: list[str]) -> dict[str, int]:
@@ -182,10 +199,8 @@ async def _versions(to: "MongoCollection", ids: list[str]) -> dict[str, int]:
         return {}
     handle = await to.documents()
     try:
-        cursor = handle.find(
-            {"_id": {"$in": ids}}, {"version": 1}, batch_size=len(ids) + 1, session=to.session
-        )
-        return {found["_id"]: found["version"] for found in await cursor.to_list()}
+        found = await read(handle, {"_id": {"$in": ids}}, len(ids), to.session, project={"version": 1})
+        return {document["_id"]: document["version"] for document in found}
     except DRIVER_ERRORS as error:
         raise await to.link.failed(error) from error
 
@@ -193,7 +208,7 @@ async def _versions(to: "MongoCollection", ids: list[str]) -> dict[str, int]:
 async def _one(to: "MongoCollection", write: Write, at: datetime) -> Outcome:
     """One item by its own call."""
     try:
-        if _is_deletion(write):
+        if write.body is None and not write.changes and not write.unset:
             await to.delete(write.id, version=write.version)
             return Outcome(write.id)
         if write.body is not None:

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from bson.codec_options import CodecOptions, TypeDecoder, TypeRegistry
 from bson.int64 import Int64
 from pymongo.asynchronous.collection import AsyncCollection
 
@@ -28,16 +27,30 @@ INDEX_PREFIX = "sc_"
 BODY = "body"
 
 
-class _PlainIntegers(TypeDecoder):
-    """Integers beyond 32 bits as `int`: the driver has a class of its own for them."""
+def settle(value: dict[str, Any]) -> None:
+    """Make integers beyond 32 bits `int`, in place: the driver has a class of its own for them.
 
-    bson_type = Int64
+    A decoder of the driver's would do it, and make every answer be decoded twice.
+    """
+    for key, item in value.items():
+        kind = type(item)
+        if kind is dict:
+            settle(item)
+        elif kind is list:
+            _settle_list(item)
+        elif kind is Int64:
+            value[key] = int(item)
 
-    def transform_bson(self, value: Any) -> int:
-        return int(value)
 
-
-CODEC: CodecOptions[Document] = CodecOptions(type_registry=TypeRegistry([_PlainIntegers()]))
+def _settle_list(value: list[Any]) -> None:
+    for at, item in enumerate(value):
+        kind = type(item)
+        if kind is dict:
+            settle(item)
+        elif kind is list:
+            _settle_list(item)
+        elif kind is Int64:
+            value[at] = int(item)
 
 
 def stamp(at: datetime) -> str:
@@ -57,15 +70,17 @@ def new_document(id: str, body: Mapping[str, Any], at: str, tagged: bool) -> Doc
 def row_of(document: Document) -> Row:
     """The row; Conflict for a document that others put here."""
     try:
+        body = document[BODY]
+        settle(body)
         return Row(
             document["_id"],
             document["version"],
             datetime.fromisoformat(document["created_at"]),
             datetime.fromisoformat(document["updated_at"]),
-            document[BODY],
+            body,
             document.get("tagged", False),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise Conflict(
             f"The collection holds {str(document.get('_id'))[:60]!r}, which is not a document of ours.",
             hint="Move what other programs wrote there into a collection of their own.",

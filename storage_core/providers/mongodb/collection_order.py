@@ -35,6 +35,8 @@ class Sorted:
 
     @classmethod
     def of(cls, find: Find) -> "Sorted":
+        if not find.sort and find.after is None:
+            return BY_ID
         keys: list[SortKey] = []
         places: list[Any] = []
         seen: set[tuple[str | None, Path | None]] = set()
@@ -85,9 +87,9 @@ class Sorted:
                 )
         return rows
 
-    def natural(self) -> list[tuple[str, int]]:
-        """The keys of MongoDB's own sort."""
-        return [(_name(key), -1 if key.descending else 1) for key in self.keys]
+    def natural(self) -> dict[str, int]:
+        """MongoDB's own sort."""
+        return {_name(key): -1 if key.descending else 1 for key in self.keys}
 
     def behind(self, found: Condition) -> Condition:
         """A condition, and that a row stands behind `after`; by the first key, among rows of agreed kinds."""
@@ -153,6 +155,9 @@ class Sorted:
         kind, name = kind_of(place), f"{RANK}.{self.keys.index(key)}"
         same: Condition = {f"{name}.k": kind}
         return {**same, f"{name}.v": place} if 0 < kind < SCALARS else same
+
+
+BY_ID = Sorted((SortKey(None, "id"),), None)
 
 
 def projection(fields: tuple[Path, ...] | None, also: tuple[Path, ...]) -> Stage | None:

@@ -3,6 +3,7 @@
 import itertools
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from ...domain.errors import InvalidRequest, NameTaken, NotFound, StorageError, VersionConflict
@@ -68,17 +69,32 @@ def replacing(body: Mapping[str, Any], at: str, tagged: bool) -> Document:
 
 def patching(changes: Mapping[Path, Any], unset: Sequence[Path], at: str, tagged: bool) -> Document | None:
     """The update that changes paths; none where MongoDB's operators would mean something else."""
-    paths = [*changes, *unset]
-    if not all(map(is_simple, paths)) or (len(paths) > 1 and _overlap(paths)):
+    values: Document = {}
+    for path, value in changes.items():
+        key = _key(path)
+        if key is None:
+            return None
+        values[key] = value
+    removed: Document = {}
+    for path in unset:
+        key = _key(path)
+        if key is None:
+            return None
+        removed[key] = ""
+    if len(values) + len(removed) > 1 and _overlap([*changes, *unset]):
         return None
-    update: Document = {"$set": {key_of(path): value for path, value in changes.items()}}
-    update["$set"]["updated_at"] = at
-    update["$inc"] = {"version": 1}
+    values["updated_at"] = at
     if tagged:
-        update["$set"]["tagged"] = True
-    if unset:
-        update["$unset"] = {key_of(path): "" for path in unset}
+        values["tagged"] = True
+    update: Document = {"$set": values, "$inc": {"version": 1}}
+    if removed:
+        update["$unset"] = removed
     return update
+
+
+@lru_cache(4096)
+def _key(path: Path) -> str | None:
+    return key_of(path) if is_simple(path) else None
 
 
 def _overlap(paths: list[Path]) -> bool:

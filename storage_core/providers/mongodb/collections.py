@@ -11,7 +11,7 @@ from ...domain.errors import Unsupported
 from ...domain.record import Ability, Quota
 from ...ports.collection import Collection
 from .collection import Handles, MongoCollection
-from .collection_form import CODEC, PREFIX, Documents
+from .collection_form import PREFIX, Documents
 from .collection_quota import Books, CountedCollection
 from .collection_session import under_way
 from .link import Client, Link
@@ -56,7 +56,7 @@ class MongoCollections:
             if held is not None and held[0] is client:
                 self._handles.move_to_end(key)
                 return held[1]
-            made = client[checked(database)].get_collection(physical, codec_options=CODEC)
+            made = client[checked(database)][physical]
             self._handles[key] = (client, made)
             while len(self._handles) > KEPT:
                 self._handles.popitem(last=False)
