@@ -1,11 +1,8 @@
 """One collection as a table: see the collections port, and `collection_sql` for how it lies there."""
 
-import re
 from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
-
-import orjson
 
 from ...domain.errors import (
     Conflict,
@@ -17,12 +14,18 @@ from ...domain.errors import (
 from ...domain.patch import patched
 from ...domain.query import Node, Path, Regex, conditions, projected
 from ...domain.record import Find, Index, Outcome, Row, Write
-from .collection_sql import FIELDS, SCHEMA, Statements, count_statement, find_statement, statements_of
+from .collection_sql import (
+    FIELDS,
+    SCHEMA,
+    Statements,
+    count_statement,
+    find_statement,
+    packed,
+    statements_of,
+)
 
 #: How often a document that others change at the same moment is read again for a patch of inner fields.
 RACES = 50
-#: An integral float of a size that jsonb would give back as an integer: 1e16 to below 2^64.
-_TURNS = re.compile(rb"e\+1[6-9]")
 
 
 class Indexes(Protocol):
@@ -49,22 +52,6 @@ class Runner(Protocol):
     async def change(self, name: str, method: str, *args: Any) -> Any:
         """One statement that changes what is there; None where the collection is not there."""
         ...
-
-
-def packed(body: Mapping[str, Any] | Any) -> bytes:
-    """A value as jsonb's binary form. Floats stay floats: jsonb keeps the spelling of a number's fraction alone."""
-    raw = orjson.dumps(body)
-    if b"e+1" in raw and _TURNS.search(raw):
-        raw = orjson.dumps(_spelled(body))
-    return b"\x01" + raw
-
-
-def _spelled(value: Any) -> Any:
-    if isinstance(value, float) and 1e16 <= abs(value) < 2e19:
-        return orjson.Fragment(f"{int(value)}.0")
-    if isinstance(value, dict):
-        return {key: _spelled(item) for key, item in value.items()}
-    return [_spelled(item) for item in value] if isinstance(value, list) else value
 
 
 class PostgresCollection:

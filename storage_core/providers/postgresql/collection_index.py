@@ -1,7 +1,6 @@
 """Indexes of collections: made without stopping writers, known by the comment they carry.
 
-A unique one has a second index beside it, which forbids: there a value must not be null and may not be long, so it could
-serve no question.
+What lacks one of the paths has SQL's null there, which a unique index never takes for equal.
 """
 
 import hashlib
@@ -11,7 +10,7 @@ from asyncpg import exceptions as pg
 
 from ...domain.errors import Conflict, NameTaken, NotFound
 from ...domain.record import Index
-from .collection_sql import SCHEMA, index_columns, index_condition, unique_columns
+from .collection_sql import SCHEMA, key
 from .dial import Connection
 from .sql import ident, literal
 
@@ -25,8 +24,8 @@ BROKEN = """
 select c.relname::text from pg_index i join pg_class c on c.oid = i.indexrelid
 where i.indrelid = to_regclass($1) and not i.indisvalid and c.relname = $2
 """
-#: How names begin of what finds, and of what forbids.
-INDEX, UNIQUE = "_i_", "_u_"
+#: How names of indexes begin: no collection's does.
+INDEX = "_i_"
 SAID = "select obj_description(to_regclass($1), 'pg_class')"
 
 
@@ -35,10 +34,10 @@ def place_of(name: str) -> str:
     return f"{ident(SCHEMA)}.{ident(name)}"
 
 
-def physical(collection: str, index: str, sort: str = INDEX) -> str:
+def physical(collection: str, index: str) -> str:
     """The name of an index: those of one schema share their names, and names end at 63 bytes."""
     digest = hashlib.blake2b(f"{collection}.{index}".encode(), digest_size=5).hexdigest()
-    return f"{sort}{collection[:24]}_{index[:24]}_{digest}"
+    return f"{INDEX}{collection[:24]}_{index[:24]}_{digest}"
 
 
 def said(index: Index) -> str:
@@ -67,48 +66,36 @@ async def create(connection: Connection, collection: str, index: Index) -> None:
             if known == index:
                 return
             raise NameTaken(f"The index {index.name!r} is over something else.", field="name")
-    if index.unique:
-        name = physical(collection, index.name, UNIQUE)
-        try:
-            await _make(connection, collection, name, unique_columns(index), index_condition(index))
-        except pg.UniqueViolationError as error:
-            await connection.execute(f"drop index if exists {place_of(name)}")
-            raise Conflict(
-                f"Documents of {collection} hold the same values there.",
-                field="paths",
-                hint="Make them different first.",
-            ) from error
     name = physical(collection, index.name)
-    await _make(connection, collection, name, index_columns(index), "")
-    await connection.execute(f"comment on index {place_of(name)} is {literal(said(index))}")
-
-
-async def _make(connection: Connection, collection: str, name: str, columns: str, unique_where: str) -> None:
     if await connection.fetchval(BROKEN, place_of(collection), name):
         await connection.execute(f"drop index if exists {place_of(name)}")
-    unique, condition = ("unique ", f" where {unique_where}") if unique_where else ("", "")
     try:
         await connection.execute(
-            f"create {unique}index concurrently if not exists {ident(name)} on {place_of(collection)}"
-            f" ({columns}){condition}"
+            f"create {'unique ' if index.unique else ''}index concurrently if not exists {ident(name)}"
+            f" on {place_of(collection)} ({', '.join(f'({key(path)})' for path in index.paths)})"
         )
+    except pg.UniqueViolationError as error:
+        await connection.execute(f"drop index if exists {place_of(name)}")
+        raise Conflict(
+            f"Documents of {collection} hold the same values there.",
+            field="paths",
+            hint="Make them different first.",
+        ) from error
     except pg.PostgresError:
         raise
     except BaseException:
         connection.terminate()  # the next attempt finds what is left, and removes it
         raise
+    await connection.execute(f"comment on index {place_of(name)} is {literal(said(index))}")
 
 
 async def drop(connection: Connection, collection: str, name: str) -> None:
     if name not in {index.name for index in await listed(connection, collection)}:
         raise NotFound(f"{collection} has no index {name!r}.", field="name")
-    for sort in (UNIQUE, INDEX):
-        place = place_of(physical(collection, name, sort))
-        await connection.execute(f"drop index concurrently if exists {place}")
+    await connection.execute(f"drop index concurrently if exists {place_of(physical(collection, name))}")
 
 
 async def unique_name(connection: Connection, constraint: str) -> str:
     """What people call the index of a violated constraint."""
-    place = place_of(INDEX + constraint.removeprefix(UNIQUE))
-    index = parsed(await connection.fetchval(SAID, place) or "")
+    index = parsed(await connection.fetchval(SAID, place_of(constraint)) or "")
     return constraint if index is None else index.name

@@ -1,8 +1,7 @@
 """Collections as tables, and the filter language as SQL.
 
-A path's value is looked at as three columns would be: its kind, its number (booleans as 0 and 1) and the beginning of
-its text. Comparisons, orders and indexes are written over these three alone, so that indexes serve them all; texts
-compare by code points. Operands shorter than the beginning that is kept compare with it as with the whole.
+Equality and the order of numbers are jsonb's own, which indexes serve; texts compare by code points, whatever the
+database's collation is.
 """
 
 import re
@@ -11,6 +10,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
+import orjson
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -52,7 +52,7 @@ from ...domain.query import (
 from ...domain.query import (
     Text as TextSearch,
 )
-from ...domain.record import Find, Index, SortKey
+from ...domain.record import Find, SortKey
 from .sql import ident, literal
 
 SCHEMA = "collections"
@@ -64,12 +64,30 @@ OURS = f"""
 select c.relname::text from pg_class c join pg_namespace n on n.oid = c.relnamespace
 where n.nspname = '{SCHEMA}' and c.relkind = 'r' and obj_description(c.oid, 'pg_class') = '{MARK}' order by 1
 """  # noqa: S608 - constants
-#: Characters of a text that indexes hold: what fits into an index's row in any script.
-KEPT = 600
 FIELDS = ("id", "version", "created_at", "updated_at", "body", "tagged")
 SIGNS = {Op.EQ: "=", Op.LT: "<", Op.LTE: "<=", Op.GT: ">", Op.GTE: ">="}
 
 _DIALECT: Any = PGDialect_asyncpg()
+
+
+#: An integral float of a size that jsonb would give back as an integer: 1e16 to below 2^64.
+_TURNS = re.compile(rb"e\+1[6-9]")
+
+
+def packed(body: Any) -> bytes:
+    """A value as jsonb's binary form. Floats stay floats: jsonb keeps the spelling of a number's fraction alone."""
+    raw = orjson.dumps(body)
+    if b"e+1" in raw and _TURNS.search(raw):
+        raw = orjson.dumps(_spelled(body))
+    return b"\x01" + raw
+
+
+def _spelled(value: Any) -> Any:
+    if isinstance(value, float) and 1e16 <= abs(value) < 2e19:
+        return orjson.Fragment(f"{int(value)}.0")
+    if isinstance(value, dict):
+        return {key: _spelled(item) for key, item in value.items()}
+    return [_spelled(item) for item in value] if isinstance(value, list) else value
 
 
 @lru_cache(4096)
@@ -102,6 +120,12 @@ def element(path: Path) -> str:
 
 
 @lru_cache(4096)
+def key(path: Path) -> str:
+    """What indexes are over: the value at a path, SQL's null for null and for what is not there."""
+    return f"nullif({element(path)}, 'null'::jsonb)"
+
+
+@lru_cache(4096)
 def kind(path: Path) -> str:
     at = element(path)
     return (
@@ -120,38 +144,9 @@ def number(path: Path) -> str:
 
 
 @lru_cache(4096)
-def beginning(path: Path) -> str:
-    at = element(path)
-    return f"""(case when jsonb_typeof({at}) = 'string' then left({at} #>> '{{}}', {KEPT}) end collate "C")"""
-
-
-@lru_cache(4096)
-def whole(path: Path) -> str:
+def words(path: Path) -> str:
     at = element(path)
     return f"""(case when jsonb_typeof({at}) = 'string' then {at} #>> '{{}}' end collate "C")"""
-
-
-def identity(path: Path) -> str:
-    """The text of a unique index: equal for equal values, and never too long for one."""
-    at = element(path)
-    return (
-        f"""(case when jsonb_typeof({at}) = 'string' and length({at} #>> '{{}}') < {KEPT} then {at} #>> '{{}}'"""
-        f""" when jsonb_typeof({at}) in ('string', 'object', 'array') then 'md5:' || md5({at}::text) end collate "C")"""
-    )
-
-
-def index_columns(index: Index) -> str:
-    return ", ".join(f"{kind(p)}, {number(p)}, {beginning(p)}" for p in index.paths)
-
-
-def unique_columns(index: Index) -> str:
-    """Nothing in it is null: nulls would differ from each other."""
-    return ", ".join(f"{kind(p)}, coalesce({number(p)}, 0), coalesce({identity(p)}, '')" for p in index.paths)
-
-
-def index_condition(index: Index) -> str:
-    """Rows that a unique index compares: those that hold all of its paths."""
-    return " and ".join(f"{kind(p)} > 0" for p in index.paths)
 
 
 class Statement:
@@ -165,14 +160,14 @@ class Statement:
         return f"${len(self.values)}::{type}"
 
     def where(self, node: Node) -> str:
-        """A condition that is true or false, never null."""
+        """A condition; where it is null it counts as false, inside of a negation too."""
         match node:
             case All(nodes):
                 return "(" + " and ".join(self.where(n) for n in nodes) + ")"
             case Any_(nodes):
                 return "(" + (" or ".join(self.where(n) for n in nodes) or "false") + ")"
             case Not(inner):
-                return f"(not {self.where(inner)})"
+                return f"(({self.where(inner)}) is not true)"
             case Compare(path, op, value):
                 return self.compare(path, op, value)
             case Member(path, values):
@@ -182,7 +177,7 @@ class Statement:
             case Own(name, op, value):
                 return f"({ident(name)} {SIGNS[op]} {self.own(name, value)})"
             case Regex(path, pattern):
-                return f"coalesce({whole(path)} ~ {self.value(pattern, 'text')}, false)"
+                return f"({words(path)} ~ {self.value(pattern, 'text')})"
             case TextSearch():
                 raise Unsupported(
                     "PostgreSQL's full-text search is not offered for collections.",
@@ -191,14 +186,15 @@ class Statement:
                 )
 
     def compare(self, path: Path, op: Op, value: Scalar) -> str:
-        place = kind_of(value)
-        if place == 0:
-            return f"({kind(path)} = 0)"
+        if value is None:
+            return f"({key(path)} is null)"
+        if op is Op.EQ:
+            return f"({key(path)} = {self.value(packed(value), 'jsonb')})"
         if isinstance(value, str):
-            at = beginning(path) if len(value) < KEPT else whole(path)
-            empty = f" and {number(path)} is null" if op is Op.EQ else ""
-            return f"({kind(path)} = 2{empty} and {at} {SIGNS[op]} {self.value(value, 'text')})"
-        return f"({kind(path)} = {place} and {number(path)} {SIGNS[op]} {self.amount(value)})"
+            return f"({words(path)} {SIGNS[op]} {self.value(value, 'text')})"
+        # jsonb orders numbers as such, and apart from everything else; the index's part of the work
+        given = self.value(packed(value), "jsonb")
+        return f"({key(path)} {SIGNS[op]} {given} and jsonb_typeof({element(path)}) = 'number')"
 
     def own(self, name: str, value: Any) -> str:
         if name == "id":
@@ -230,7 +226,7 @@ class Statement:
         if place in (0, 4):
             return rank, same
         if isinstance(value, str):
-            at, given = whole(key.path), self.value(value, "text")
+            at, given = words(key.path), self.value(value, "text")
         else:
             at, given = number(key.path), self.amount(value)
         return f"({rank} or ({same} and {at} {sign} {given}))", f"({same} and {at} = {given})"
@@ -250,7 +246,7 @@ def order(keys: tuple[SortKey, ...]) -> str:
         if key.path is None:
             parts.append(f"{ident(key.own or 'id')}{way}")
         else:
-            columns = (kind(key.path), number(key.path), beginning(key.path), whole(key.path))
+            columns = (kind(key.path), number(key.path), words(key.path))
             parts += [f"{column}{way}" for column in columns]
     return ", ".join([*parts, "id"])
 
