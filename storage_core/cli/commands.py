@@ -69,6 +69,7 @@ def build() -> click.Group:
     for noun, text in NOUNS.items():
         root.add_command(Noun(noun, help=text))
     root.add_command(click.Command("openapi", callback=_openapi, help="Print the OpenAPI document."))
+    root.add_command(_migrate_command())
     root.add_command(_unlock_command())
     root.add_command(click.Command("worker", callback=_worker, help="Execute jobs until stopped."))
     return root
@@ -194,6 +195,23 @@ def _openapi() -> None:
 
     json.dump(create_app(closed, OPERATIONS).openapi(), sys.stdout, indent=2)
     click.echo()
+
+
+def _migrate_command() -> click.Command:
+    from . import migrate
+
+    def callback(as_json: bool, **choice: Any) -> None:
+        report = guarded(lambda: migrate.run(**choice))
+        migrate.shown(report, as_json=as_json)
+        if not report.ok:
+            raise SystemExit(REFUSED)
+
+    return click.Command(
+        "migrate",
+        callback=callback,
+        params=[*migrate.parameters(), _json_flag()],
+        help="Bring every tenant's tables to a revision of an application's own migrations.",
+    )
 
 
 def _unlock_command() -> click.Command:

@@ -21,9 +21,12 @@ class Sessions(Protocol):
 
     Pools are the engine's own, small, bounded over all its databases and closed when idle, so that a database stays
     droppable. `schema` is where an application's tables lie in a database; none where the engine knows no schemas.
+    `locking` is a statement that keeps everybody else who runs it on the same database waiting until the transaction
+    ends; none where beginning to write does so already.
     """
 
     schema: str | None
+    locking: str | None
 
     def connection(
         self, database: str, access: Access = Access.WRITE
@@ -36,8 +39,4 @@ class Sessions(Protocol):
         stays SQLAlchemy's own. Cancelling leaks no connection. Where the engine allows one writer at a time, `write`
         and `shape` wait for their turn when they begin; with `read` a transaction that changes something fails.
         """
-        ...
-
-    async def lock(self, connection: "AsyncConnection") -> None:
-        """Keep everybody else who calls this for the same database waiting until the transaction ends."""
         ...

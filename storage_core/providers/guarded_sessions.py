@@ -16,7 +16,7 @@ class RetryingSessions:
     """Sessions whose connections are opened again after transient errors; what is done with them runs once."""
 
     def __init__(self, sessions: Sessions, patience: Patience) -> None:
-        self.schema = sessions.schema
+        self.schema, self.locking = sessions.schema, sessions.locking
         self._sessions, self._patience = sessions, patience
 
     @asynccontextmanager
@@ -28,15 +28,12 @@ class RetryingSessions:
                 lambda: stack.enter_async_context(self._sessions.connection(database, access)), self._patience
             )
 
-    async def lock(self, connection: "AsyncConnection") -> None:
-        await self._sessions.lock(connection)
-
 
 class GuardedSessions:
     """Sessions behind the breaker. Only opening counts: what breaks later may be the application's own trouble."""
 
     def __init__(self, sessions: Sessions, breaker: Breaker) -> None:
-        self.schema = sessions.schema
+        self.schema, self.locking = sessions.schema, sessions.locking
         self._sessions, self._breaker = sessions, breaker
 
     @asynccontextmanager
@@ -48,6 +45,3 @@ class GuardedSessions:
             yield await self._breaker.call(
                 lambda: stack.enter_async_context(self._sessions.connection(database, access))
             )
-
-    async def lock(self, connection: "AsyncConnection") -> None:
-        await self._sessions.lock(connection)

@@ -1,5 +1,6 @@
 """Storage for applications: many tenants, several engines, one interface."""
 
+from ..domain.migration import MigrationOutcome, MigrationReport, TenantMigration
 from .asking import Query
 from .collection import Collection
 from .document import Change, Document, DocumentPage, Loss, Outcome
@@ -15,11 +16,14 @@ __all__ = [
     "Document",
     "DocumentPage",
     "Loss",
+    "MigrationOutcome",
+    "MigrationReport",
     "Outcome",
     "Query",
     "Storage",
     "StorageFactory",
     "StorageSession",
+    "TenantMigration",
     "Transaction",
     "UtcDateTime",
 ]

@@ -121,11 +121,16 @@ class StorageDoor(Service):
             _, row = await _wanted(uow, request)
         return await self.standing(row.id)
 
-    async def standing(self, database_id: str) -> Standing:
+    async def standing(self, database_id: str, *, while_suspended: bool = False) -> Standing:
         """How a database stands that was opened before; refused as opening it would be."""
         async with self.kernel.catalog.read() as uow:
             row = await found(uow.databases.get(database_id), "database", database_id)
-            tenant = await active_tenant(uow, row.tenant_id or "")
+            owner = row.tenant_id or ""
+            tenant = await (
+                found(uow.tenants.get(owner), "tenant", owner)
+                if while_suspended
+                else active_tenant(uow, owner)
+            )
             provider = await found(uow.providers.get(row.provider_id), "provider", row.provider_id)
         if row.status is not DatabaseStatus.READY:
             raise Conflict(

@@ -3,8 +3,9 @@
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
 from contextlib import aclosing, asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -14,6 +15,7 @@ from ..bootstrap import Core, migrate, open_core
 from ..domain.database import Database
 from ..domain.errors import InvalidRequest, StorageError, TenantMismatch, TenantRequired
 from ..domain.event import Event
+from ..domain.migration import MigrationReport, TenantMigration
 from ..domain.naming import NAME_RULE, checked_name
 from ..domain.provider import Provider
 from ..domain.tenant import Tenant
@@ -24,6 +26,8 @@ from ..telemetry.watch import WATCH
 from ..tenancy import TenantScope, optional_tenant
 from .door import OpenStorage, Standing, StorageDoor
 from .link import Link
+from .migrating import Choice, Migrating
+from .revisions import Revisions
 from .storage import Storage, caller
 
 #: Storages that are kept although nobody holds them: some kilobytes each, without connections.
@@ -86,6 +90,32 @@ class StorageFactory:
     def register(self, *models: MetaData) -> None:
         """Make known what tables the application declares (``Base.metadata``, ``SQLModel.metadata``), at its start."""
         self._door.models.extend(each for each in models if each not in self._door.models)
+
+    async def migrate(
+        self,
+        scripts: str | Path,
+        *,
+        name: str | None = None,
+        tenants: Collection[str] = (),
+        revision: str = "head",
+        concurrency: int = 8,
+        heard: Callable[[TenantMigration], None] = lambda _: None,
+    ) -> MigrationReport:
+        """Bring every tenant's tables to one Alembic revision. A tenant that fails stops no other: the report says why.
+
+        Each revision is a transaction of its own, and each database says itself where it stands: whatever ends a run,
+        the next one goes on from there. Two runs at once take turns. Suspended tenants are migrated, too.
+
+        :param scripts: the directory that holds ``versions``, or an ``alembic.ini`` that names it; its ``env.py`` is not
+            used. Revisions name no schema: tables without one are the tenant's.
+        :param name: the database of each tenant, in every namespace; the default one, or the only one, if left out.
+        :param tenants: these alone, by id or name.
+        :param concurrency: how many databases at once, 1 to 64.
+        :param heard: told of each database when it is done.
+        """
+        revisions = await asyncio.to_thread(Revisions, scripts, revision, self._door.models)
+        run = Migrating(self._door, lambda tenant_id: caller(self._core, tenant_id), revisions)
+        return await run.run(Choice(name, tenants), concurrency, heard)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["StorageFactory"]:

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import MetaData, event, inspect
+from sqlalchemy import MetaData, event, inspect, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.orm import InstanceState, ORMExecuteState, Session, UOWTransaction
 
@@ -115,8 +115,10 @@ async def create_tables(
     standing: "Standing", models: Iterable[MetaData], now: Callable[[], datetime]
 ) -> None:
     """Make the tables that are missing, all in one transaction; two at once wait for each other."""
-    async with bound(standing, Access.SHAPE, now) as connection, connection.begin():
-        await sessions_of(standing).lock(connection)
+    locking = sessions_of(standing).locking
+    async with bound(standing, Access.WRITE, now) as connection, connection.begin():
+        if locking is not None:
+            await connection.execute(text(locking))
         for metadata in models:
             await connection.run_sync(metadata.create_all)
 

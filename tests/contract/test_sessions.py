@@ -1,8 +1,9 @@
 """SQLAlchemy's connections to files and to a server."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from storage_core.ports.sessions import Access, Sessions
 from storage_core.providers.postgresql.engine import PostgresEngine
 from storage_core.providers.postgresql.sessions import PostgresSessions
 from storage_core.providers.sqlite.engine import SqliteEngine
-from storage_core.providers.sqlite.sessions import SqliteSessions
+from storage_core.providers.sqlite.sessions import SqliteSessions, _Guarded
 from tests.contract.sessions_contract import SessionsContract
 
 NAMES = ["tight_one", "tight_two", "tight_three"]
@@ -49,6 +50,21 @@ class TestSqlite(SessionsContract):
             with pytest.raises(Locked):
                 async with made.connection(names[0]) as second:
                     await second.execute(text("select 1"))
+
+    async def test_what_is_closed_holds_no_lock_however_long_a_cursor_of_it_is_kept(
+        self, tmp_path: Path
+    ) -> None:
+        """The traceback of a cancelled call keeps its cursor alive, and that the connection."""
+        file = tmp_path / "held"
+        db = sqlite3.connect(file, isolation_level=None, factory=_Guarded)
+        db.execute("create table rows (id int)")
+        db.execute("insert into rows values (1), (2)")
+        db.execute("begin immediate")
+        kept = db.execute("select id from rows")
+        kept.fetchone()
+        db.close()
+        with closing(sqlite3.connect(file, isolation_level=None, timeout=0)) as other:
+            other.execute("begin immediate")
 
     async def test_no_other_file_can_be_attached(self, made: Sessions, names: list[str]) -> None:
         async with made.connection(names[0]) as connection:

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, NoReturn
 
-from sqlalchemy import AsyncAdaptedQueuePool, event, text
+from sqlalchemy import AsyncAdaptedQueuePool, event
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -17,13 +17,13 @@ from .sql import checked_database
 
 #: A server takes a hundred by default, and has other users.
 BOUNDS = Bounds(all=40, each=4)
-_LOCK = 7_230_419
 
 
 class PostgresSessions:
     """See the port. `refuse` raises for databases that are nobody's to open."""
 
     schema: str | None = "public"
+    locking: str | None = "select pg_advisory_xact_lock(7230419)"
 
     def __init__(
         self, dialer: Dialer, refuse: Callable[[str], Awaitable[None]], bounds: Bounds = BOUNDS
@@ -39,9 +39,6 @@ class PostgresSessions:
             if access is Access.READ:
                 await connection.execution_options(postgresql_readonly=True)
             yield connection
-
-    async def lock(self, connection: AsyncConnection) -> None:
-        await connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": _LOCK})
 
     async def close(self) -> None:
         await self.pools.close()

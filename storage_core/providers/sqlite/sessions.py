@@ -10,7 +10,7 @@ from sqlalchemy import AsyncAdaptedQueuePool, Connection, event
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from ...domain.errors import NotFound
+from ...domain.errors import Conflict, NotFound
 from ...domain.naming import said
 from ...ports.sessions import Access
 from ..sessions import Bounds, SessionPools
@@ -20,7 +20,7 @@ from .place import Place
 #: Each is a thread and three open files.
 BOUNDS = Bounds(all=64, each=4)
 STATEMENTS = 128
-ACCESS = "sqlite_access"
+ACCESS, BROKEN = "sqlite_access", "sqlite_broken_keys"
 #: What people's own statements may be wrong about stays SQLAlchemy's error; these are the file's or the disk's.
 NOT_THE_STATEMENTS = frozenset(
     {
@@ -39,6 +39,7 @@ class SqliteSessions:
     """See the port. A file that takes another's place under its name is another database."""
 
     schema: str | None = None
+    locking: str | None = None
 
     def __init__(self, place: Place, bounds: Bounds = BOUNDS) -> None:
         self._place = place
@@ -52,9 +53,6 @@ class SqliteSessions:
         async with self.pools.connection(key) as connection:
             await connection.execution_options(**{ACCESS: access})
             yield connection
-
-    async def lock(self, connection: AsyncConnection) -> None:
-        """Beginning was enough: whoever writes is alone."""
 
     async def close(self) -> None:
         await self.pools.close()
@@ -95,6 +93,7 @@ class SqliteSessions:
                 raise translate(error, Path(database).name) from error
 
         event.listen(engine.sync_engine, "begin", _begin)
+        event.listen(engine.sync_engine, "commit", _commit)
         event.listen(engine.sync_engine, "handle_error", broken)
         return engine
 
@@ -108,11 +107,18 @@ class _Guarded(sqlite3.Connection):
         for pragma in ("trusted_schema=OFF", "cell_size_check=ON", "foreign_keys=ON"):
             self.execute(f"PRAGMA {pragma}")
 
+    def close(self) -> None:
+        """End the transaction, too: SQLite keeps it, and its lock, for as long as a cursor of it is not yet collected."""
+        if self.in_transaction:
+            self.rollback()
+        super().close()
+
 
 def _begin(connection: Connection) -> None:
     """Begin as the unit of work wants it. A transaction that reads first and writes later would fail at once where
     another one wrote in between, so writers take their turn at the beginning."""
-    access = connection.get_execution_options().get(ACCESS, Access.WRITE)
+    options = connection.get_execution_options()
+    access = options.get(ACCESS, Access.WRITE)
     info = connection.info
     if info.get(ACCESS, Access.WRITE) is not access:
         # Neither can be changed inside a transaction. Rebuilding a table drops the old one, which would delete the
@@ -120,7 +126,26 @@ def _begin(connection: Connection) -> None:
         connection.exec_driver_sql(f"PRAGMA query_only={'ON' if access is Access.READ else 'OFF'}")
         connection.exec_driver_sql(f"PRAGMA foreign_keys={'OFF' if access is Access.SHAPE else 'ON'}")
         info[ACCESS] = access
+    if options.get("isolation_level") == "AUTOCOMMIT":
+        return  # a revision that asks for it, to VACUUM say
+    if access is Access.SHAPE:
+        info[BROKEN] = _broken_keys(connection)
     connection.exec_driver_sql("BEGIN" if access is Access.READ else "BEGIN IMMEDIATE")
+
+
+def _commit(connection: Connection) -> None:
+    """Refuse tables whose new shape leaves rows that refer to nothing: nobody looked while they were changed."""
+    if BROKEN in connection.info:
+        before = connection.info.pop(BROKEN)
+        if added := _broken_keys(connection) - before:
+            raise Conflict(
+                f"Rows of {', '.join(sorted({said(str(table)) for table, *_ in added}))} would refer to rows that are gone.",
+                hint="Change or remove them in the same revision.",
+            )
+
+
+def _broken_keys(connection: Connection) -> set[tuple[Any, ...]]:
+    return {tuple(row) for row in connection.exec_driver_sql("PRAGMA foreign_key_check")}
 
 
 def _code(error: sqlite3.Error) -> int:
