@@ -43,6 +43,7 @@ from ..services.grants import Grants
 from ..services.heads import HeadExport
 from ..services.jobs import Jobs
 from ..services.kernel import Kernel, Service, options_in
+from ..services.leases import Leases
 from ..services.operation import Operation, operations_of
 from ..services.preferences import Filters, PersonalPreferences
 from ..services.providers import Providers
@@ -89,6 +90,7 @@ class Core:
     providers: Providers
     databases: Databases
     encryptions: Encryptions
+    leases: Leases
     records: Records
     backups: Backups
     jobs: Jobs
@@ -265,6 +267,7 @@ def _core(
         providers=Providers(kernel),
         databases=databases,
         encryptions=Encryptions(kernel, databases),
+        leases=Leases(kernel, databases),
         records=Records(kernel, databases),
         backups=Backups(kernel, databases),
         jobs=Jobs(kernel, lambda: registry),

@@ -200,6 +200,19 @@ class EncryptionRow(Versioned, table=True):
     created_at: datetime = _time(nullable=False)
 
 
+class LeaseRow(Versioned, table=True):
+    __tablename__ = "leases"
+    id: str = _key()
+    tenant_id: str = Field(max_length=64, index=True)
+    database_id: str = Field(max_length=64, index=True)
+    provider_id: str = Field(max_length=64)
+    user: str = Field(max_length=64)
+    made_by: str = Field(max_length=80)
+    write: bool
+    created_at: datetime = _time(nullable=False, index=True)
+    expires_at: datetime = _time(nullable=False)
+
+
 class UserRow(Versioned, table=True):
     __tablename__ = "users"
     id: str = _key()

@@ -16,6 +16,7 @@ from ..domain.federation import Identity, SpentFlow
 from ..domain.idempotency import Remembered
 from ..domain.identity import ApiToken, Credential, Misses, Password, Session, SetupClaim, User, UserGrant
 from ..domain.job import Job, JobOrder
+from ..domain.lease import Lease
 from ..domain.option import StoredOption
 from ..domain.page import Value
 from ..domain.preference import Preferences, SavedFilter
@@ -51,6 +52,7 @@ _NOUNS = {
     "secrets": _entry(Secret, tables.SecretRow, (), {"tenants": "tenant_id"}),
     "data_keys": _entry(WrappedKey, tables.DataKeyRow, (), {"tenants": "tenant_id"}),
     "encryptions": _entry(Encryption, tables.EncryptionRow, (), {"tenants": "tenant_id"}),
+    "leases": _entry(Lease, tables.LeaseRow, ("user",), _SCOPED),
     "users": _entry(User, tables.UserRow, ("username",), {}),
     "passwords": _entry(Password, tables.PasswordRow, (), {}),
     "grants": _entry(UserGrant, tables.GrantRow, ("role",), {}),
@@ -111,6 +113,7 @@ class Unit:
     secrets: Repository[Secret]
     data_keys: Repository[WrappedKey]
     encryptions: Repository[Encryption]
+    leases: Repository[Lease]
     users: Repository[User]
     passwords: Repository[Password]
     grants: Repository[UserGrant]

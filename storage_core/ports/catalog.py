@@ -16,6 +16,7 @@ from ..domain.heads import ExportedHead, Head
 from ..domain.idempotency import Remembered
 from ..domain.identity import ApiToken, Credential, Misses, Password, Session, SetupClaim, User, UserGrant
 from ..domain.job import Job, JobOrder
+from ..domain.lease import Lease
 from ..domain.option import StoredOption
 from ..domain.page import Page, Query, Value
 from ..domain.preference import Preferences, SavedFilter
@@ -111,6 +112,7 @@ class UnitOfWork(Protocol):
     secrets: Repository[Secret]
     data_keys: Repository[WrappedKey]
     encryptions: Repository[Encryption]
+    leases: Repository[Lease]
     users: Repository[User]
     passwords: Repository[Password]
     grants: Repository[UserGrant]

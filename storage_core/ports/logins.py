@@ -1,5 +1,6 @@
 """The logins port: whose sign-in the engine accepts, as far as the signed-in user may decide that."""
 
+from datetime import datetime
 from typing import Protocol
 
 
@@ -15,4 +16,15 @@ class Logins(Protocol):
 
     async def lock_out(self, user: str) -> None:
         """Let nobody sign in as `user` any more, and end its sessions; of ours, those that idle. Idempotent."""
+        ...
+
+    async def lease(self, user: str, password: str, database: str, until: datetime, *, write: bool) -> None:
+        """Make a login of this name that reads, or reads and writes, one database and sees no other's data.
+
+        Where the engine can, it ends by itself at `until`; whoever leases it out ends it then in any case.
+        """
+        ...
+
+    async def end_lease(self, user: str, database: str) -> None:
+        """Remove a leased login and end its sessions; what it made belongs to the signed-in user. Idempotent."""
         ...

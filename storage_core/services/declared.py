@@ -10,6 +10,7 @@ from .encryptions import Encryptions
 from .engines import PrivateEngines
 from .grants import Grants
 from .jobs import Jobs
+from .leases import Leases
 from .operation import declared
 from .preferences import Filters, PersonalPreferences
 from .providers import Providers
@@ -25,6 +26,7 @@ OPERATIONS = declared(
     Providers,
     Databases,
     Encryptions,
+    Leases,
     Records,
     Backups,
     Jobs,

@@ -24,7 +24,9 @@ from ..domain.provider import Provider
 from .backoff import WINDOW
 from .claims import UNFINISHED, Claims
 from .credentials import Credentials
+from .databases import Databases
 from .kernel import Kernel, Service, every, raced
+from .leases import Leases
 from .pipeline import Pipeline
 from .runner import JobRunner
 from .sessions import EndedSessions
@@ -59,6 +61,7 @@ class Reconciler(Service):
         self._claims = Claims(kernel)
         self._pipeline = Pipeline(self._claims)
         self._credentials = Credentials(kernel)
+        self._leases = Leases(kernel, Databases(kernel))
         self._sessions = EndedSessions(kernel)
         self._rounds = 0
         self._audited: datetime | None = None
@@ -80,6 +83,7 @@ class Reconciler(Service):
         for part in (
             *parts,
             self._credentials.settle,
+            self._leases.settle,
             self._remembered,
             self._forgiven,
             self._sessions.forget,

@@ -10,6 +10,7 @@ from typing import Any
 from storage_core.domain.approval import APPROVAL_LIFE, Approval
 from storage_core.domain.backup import Backup, BackupStatus
 from storage_core.domain.identity import Session
+from storage_core.domain.lease import Lease
 from storage_core.domain.permission import Role
 from tests.integration.doors import PASSWORD, Doors
 
@@ -49,6 +50,14 @@ class Stage:
         """A row of the table `notes`, to be asked about by its key."""
         made = await self.doors.call("records.insert", **_noted(self), data={"text": self.fresh("note")})
         return {**_noted(self), "id": made.id, **more}
+
+    async def _lease(self) -> dict[str, Any]:
+        """A lease whose login is gone already: files have none."""
+        now, id = self.doors.clock(), self.doors.core.kernel.new_id()
+        row = Lease(id, self.tenant, self.database, self.provider, "sc_lease", "x", False, now, now)
+        async with self.doors.core.kernel.catalog.write() as uow:
+            await uow.leases.add(row)
+        return {"id": self.database, "lease_id": id}
 
     async def _tenant(self) -> Any:
         return await self.doors.call("tenants.create", name=self.fresh("tenant"))
@@ -167,8 +176,11 @@ REQUESTS: dict[str, Callable[[Stage], Any]] = {
     "databases.encrypt": lambda s: {"id": s.database, "collection": s.fresh("c").replace("-", "_")},
     "databases.existing": lambda s: {"provider_id": s.provider},
     "databases.get": lambda s: {"id": s.database},
+    "databases.lease": lambda s: {"id": s.database},
+    "databases.leases": lambda s: {},
     "databases.list": lambda s: {},
     "databases.optimize": lambda s: {"id": s.database},
+    "databases.release": lambda s: s._lease(),
     "databases.schema": lambda s: {"id": s.database},
     "databases.stats": lambda s: {"id": s.database},
     "engines.list": lambda s: {},

@@ -2,6 +2,7 @@
 
 import logging
 import secrets
+from datetime import datetime
 from typing import Any
 
 from pymongo.errors import OperationFailure
@@ -12,6 +13,8 @@ from .link import Client, Link
 SUFFIX = "_2"
 #: In a user's custom data: whose second login it is.
 MARK = "storage_console_second_of"
+#: In a user's custom data: the database it was leased for.
+LEASE_MARK = "storage_console_leased_for"
 #: From where nobody comes. Who is signed in is held to it at the next command, while a new password, and killed
 #: sessions, leave an open connection what it was (measured on 6.0).
 NOWHERE = [{"clientSource": ["255.255.255.255"]}]
@@ -70,6 +73,23 @@ class MongoLogins:
                 )  # fmt: skip
                 await client[self._base].command(changed)
             await self._end_sessions(client, user)
+
+    async def lease(self, user: str, password: str, database: str, until: datetime, *, write: bool) -> None:
+        role = {"role": "readWrite" if write else "read", "db": database}
+        async with self._link.speaking() as client:
+            await client[self._base].command(
+                {"createUser": user, "pwd": password, "roles": [role], "customData": {LEASE_MARK: database}}
+            )
+
+    async def end_lease(self, user: str, database: str) -> None:
+        async with self._link.speaking() as client:
+            found = await self._user(client, user)
+            if found is None:
+                return
+            if LEASE_MARK not in found.get("customData", {}):
+                raise Conflict(f"The user {user!r} is not a leased one.")
+            await self._end_sessions(client, user)
+            await client[self._base].command("dropUser", user)
 
     async def _end_sessions(self, client: Client, user: str) -> None:
         """What runs in its name, as far as we may: the right to do so is the cluster's, not the database's."""

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import os
+from datetime import UTC, datetime
 
 from ...domain.errors import Conflict, InvalidRequest
 from .dial import APPLICATION, Connection
@@ -12,6 +13,8 @@ from .sql import MAX_NAME_BYTES, ident, literal
 
 SUFFIX = "_2"
 ITERATIONS = 4096
+#: Said of roles that are leased out; how many connections one may have at once.
+LEASE_MARK, LEASED = "storage-console: leased", 20
 #: Said of the roles that are ours to change: a comment on the role.
 MARK = "storage-console: second login of "
 
@@ -21,6 +24,13 @@ ROLE = "select shobj_description(oid, 'pg_authid') as mark from pg_roles where r
 END_SESSIONS = """
 select pg_terminate_backend(pid) from pg_stat_activity
 where usename = $1 and (application_name <> $2 or state = 'idle') and pid <> pg_backend_pid()
+"""
+
+
+END_ALL = "select pg_terminate_backend(pid) from pg_stat_activity where usename = $1"
+SCHEMAS = """
+select nspname::text from pg_namespace
+where nspname !~ '^pg_' and nspname <> 'information_schema' and has_schema_privilege(oid, 'usage') order by 1
 """
 
 
@@ -50,6 +60,56 @@ class PostgresLogins:
                 return
             await connection.execute(f"alter role {ident(user)} password null")
             await connection.fetch(END_SESSIONS, user, APPLICATION)
+
+    async def lease(self, user: str, password: str, database: str, until: datetime, *, write: bool) -> None:
+        verifier = literal(scram_verifier(password))
+        ends = literal(until.astimezone(UTC).isoformat())
+        async with self._pool.admin() as connection, connection.transaction():
+            _, acting = await connection.fetchval(WHO) or ("", "")
+            await connection.execute(
+                f"create role {ident(user)} login password {verifier} valid until {ends} connection limit {LEASED}"
+            )
+            await connection.execute(f"comment on role {ident(user)} is {literal(LEASE_MARK)}")
+            await connection.execute(f"grant connect on database {ident(database)} to {ident(user)}")
+            await connection.execute(f"grant {ident(user)} to {ident(acting)}")
+        async with self._pool.visit(database) as connection, connection.transaction():
+            for schema in await connection.fetch(SCHEMAS):
+                for grant in _grants(write):
+                    await connection.execute(grant.format(schema=ident(schema[0]), user=ident(user)))
+
+    async def end_lease(self, user: str, database: str) -> None:
+        async with self._pool.admin() as connection:
+            found = await connection.fetchrow(ROLE, user)
+            if found is None:
+                return
+            if found["mark"] != LEASE_MARK:
+                raise Conflict(f"The role {user!r} is not a leased one.")
+            _, acting = await connection.fetchval(WHO) or ("", "")
+            await connection.execute(f"alter role {ident(user)} nologin")
+            await connection.fetch(END_ALL, user)
+            there = await connection.fetchval("select 1 from pg_database where datname = $1", database)
+        if there:
+            async with self._pool.visit(database) as connection:
+                await connection.execute(f"reassign owned by {ident(user)} to {ident(acting)}")
+                await connection.execute(f"drop owned by {ident(user)}")
+        async with self._pool.admin() as connection:
+            await connection.execute(
+                f"drop owned by {ident(user)}"
+            )  # what it holds of the databases themselves
+            await connection.execute(f"drop role {ident(user)}")
+
+
+def _grants(write: bool) -> tuple[str, ...]:
+    """What a leased login may do in one schema, with what is made there later by the signed-in user."""
+    rows = "select, insert, update, delete" if write else "select"
+    counters = "usage, select, update" if write else "select"
+    return (
+        f"grant usage{', create' if write else ''} on schema {{schema}} to {{user}}",
+        f"grant {rows} on all tables in schema {{schema}} to {{user}}",
+        f"grant {counters} on all sequences in schema {{schema}} to {{user}}",
+        f"alter default privileges in schema {{schema}} grant {rows} on tables to {{user}}",
+        f"alter default privileges in schema {{schema}} grant {counters} on sequences to {{user}}",
+    )
 
 
 async def _make(connection: Connection, login: str, acting: str, other: str) -> None:
