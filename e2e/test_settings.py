@@ -166,6 +166,9 @@ async def test_preferences_are_applied_and_kept(as_user: Any, console: Console) 
     )
     await expect(time).to_contain_text("vor")
     await again.context.close()
+    as_before = {"theme": "system", "motion": "system"}  # the next test begins anew
+    async with console.signed_in("ann", OTHERS_PASSWORD) as rest:
+        (await rest.http.put("/api/storage/preferences/update", json=as_before)).raise_for_status()
 
 
 # -- users and roles

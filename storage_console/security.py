@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from storage_core.domain.errors import TooManyRequests
 from storage_core.domain.origin import same_origin
 from storage_core.domain.sizes import MAX_QUERY, headers_too_large
 from storage_core.tenancy.middleware import TRUSTED_PROXY
@@ -23,6 +24,8 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+#: Counts what comes from an address; TooManyRequests when it is one too many.
+Arrive = Callable[[str | None], Awaitable[None]]
 
 INLINE = re.compile(r"<script(?![^>]*\bsrc=)[^>]*>(.*?)</script>", re.DOTALL)
 #: What the core's API answers; everything else is the console's.
@@ -101,9 +104,10 @@ class Outer:
     Literal loopback addresses and `localhost` are always answered: no other site can have those names.
     """
 
-    def __init__(self, app: App, trust: Callable[[], Trust]) -> None:
+    def __init__(self, app: App, trust: Callable[[], Trust], arrive: Arrive) -> None:
         self.app = app
         self.trust = trust
+        self.arrive = arrive
         root = _client_root()
         self.pages = pages(root)
         self.headers = [
@@ -137,6 +141,10 @@ class Outer:
                 return await _refuse(
                     scope, receive, send, 403, b"Only the console's own pages connect here.\n"
                 )
+            try:
+                await self.arrive(scope["client"][0] if scope.get("client") else None)
+            except TooManyRequests:
+                return await _refuse(scope, receive, send, 429, b"Too many requests.\n")
             return await self.app(scope, receive, send)
         if scope["type"] == "websocket":
             return await _refuse(scope, receive, send, 403, b"")

@@ -41,7 +41,7 @@ __all__ = [
     "NO_PROBLEM", "WITHDRAWN", "AuthMiddleware", "Context", "Permission", "Problem", "Session", "StorageError", "allowed_roles", "asking",
     "attempt",
     "changed",
-    "context_of", "goto", "is_open", "on_error", "problem_of", "public", "redact_logs", "redacted", "refused", "requires", "signed_in", "switchable_tenants", "toast",
+    "context_of", "cookie_in", "goto", "is_open", "on_error", "problem_of", "public", "redact_logs", "redacted", "refused", "requires", "signed_in", "switchable_tenants", "toast",
 ]  # fmt: skip
 
 COOKIES = ("__Host-sc_session", "sc_session")
@@ -142,7 +142,11 @@ class Session(rx.State):
 
 def cookie_of(state: BaseState) -> str:
     """The session cookie's value as the websocket's handshake carried it; empty without one."""
-    header = state.router.headers.cookie or ""
+    return cookie_in(state.router.headers.cookie or "")
+
+
+def cookie_in(header: str) -> str:
+    """The session cookie's value in a Cookie header; empty without one."""
     try:
         jar = http.cookies.SimpleCookie(header)
     except http.cookies.CookieError:

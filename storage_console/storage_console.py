@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import reflex as rx
 
@@ -34,6 +34,9 @@ from storage_console.setup import page as setup_page
 from storage_console.sockets import Sockets, endable
 from storage_console.tenants import page as tenants_page
 
+if TYPE_CHECKING:
+    from storage_core.api.rates import Rates
+
 PAGES = (
     overview_page,
     login_page,
@@ -59,6 +62,7 @@ PAGES = (
 )  # fmt: skip  # importing them registers their routes
 
 _api: list[App] = []
+_rates: list["Rates"] = []
 _trust = [Trust()]
 
 
@@ -76,15 +80,31 @@ async def _resources() -> AsyncIterator[None]:
         install(api, core.core)
         async with api.router.lifespan_context(api):
             _api.append(api)
+            _rates.append(api.state.rates)
             try:
                 async with Sockets(app).watched():
                     yield
             finally:
+                _rates.remove(api.state.rates)
                 _api.remove(api)
 
 
+async def _arrive(address: str | None) -> None:
+    """Each connection of a page counts like a request of its address."""
+    if _rates:
+        await _rates[-1].arrive(address, "GET", "/_event")
+
+
+async def _event(address: str | None, cookie: str) -> None:
+    """Each event counts like a request of its address, and of its sign-in."""
+    await _arrive(address)
+    if _rates and cookie:
+        await _rates[-1].caller(cookie)
+
+
 def _guarded(inner: App) -> App:
-    return Outer(Doors(endable(inner), lambda: _api[-1] if _api else None, exports()), lambda: _trust[-1])
+    doors = Doors(endable(inner), lambda: _api[-1] if _api else None, exports())
+    return Outer(doors, lambda: _trust[-1], _arrive)
 
 
 app = rx.App(
@@ -100,5 +120,5 @@ app = rx.App(
 )
 app.app_wraps.pop((5, "Overlay"), None)  # the frame has a banner of its own for a lost connection
 app.add_middleware(AuthMiddleware())
-refuse_unaskable(app)
+refuse_unaskable(app, _event)
 app.register_lifespan_task(_resources)

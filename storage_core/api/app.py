@@ -36,7 +36,7 @@ def create_app(core: Callable[[], Core], operations: tuple[Operation, ...]) -> F
         separate_input_output_schemas=False,
     )
 
-    rates = rates_of(core)
+    app.state.rates = rates = rates_of(core)  # for what is asked by websocket
     app.state.callers = callers = Callers(core, rates)  # for what is mounted beside
     app.include_router(operations_router(core, operations, callers))
     app.include_router(auth.router(core, callers))

@@ -689,3 +689,37 @@ async def test_exports_are_for_people_signed_in(console: Console) -> None:
     async with console.signed_in() as rest:
         assert SECRET in (await rest.http.get("/export/tenants.csv")).text
         assert (await rest.http.get("/export/users.csv")).status_code == 404
+
+
+# -- floods; last, since an option holds for everybody
+
+
+async def test_events_are_counted_like_requests(console: Console) -> None:
+    """By sign-in: whoever floods is told to wait, in the same connection, and nobody else notices."""
+    async with (
+        console.signed_in() as rest,
+        session(console, VIEWER, VIEWER_PASSWORD) as cookie,
+        socket(console, cookie) as one,
+        socket(console, rest.cookie) as neighbour,
+    ):
+        await one.ask(f"{ROOT}.hydrate")
+        await neighbour.ask(f"{ROOT}.hydrate")
+        update = {"key": "rate_caller", "value": "400", "confirm": "rate_caller"}
+        (await rest.http.put("/api/storage/settings/update", json=update)).raise_for_status()
+        async with asyncio.timeout(60):
+            while events([await flooded(one)]) != [("_sc_toast", "Too many requests")]:
+                pass
+        assert SECRET in json.dumps(await neighbour.ask(handler("tenants.load")))
+        update = {"key": "rate_caller", "value": None, "confirm": "rate_caller"}
+        (await rest.http.put("/api/storage/settings/update", json=update)).raise_for_status()
+
+
+async def flooded(one: Socket) -> dict[str, Any]:
+    """The last answer to a hundred events that no page sends."""
+    for _ in range(100):
+        await one.send("nothing")
+    text = ""
+    for _ in range(100):
+        while not (text := await one.receive()).startswith(PREFIX):
+            pass
+    return dict(json.loads(text.removeprefix(PREFIX))[1])

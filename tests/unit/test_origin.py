@@ -1,10 +1,12 @@
 """Whose page a request comes from, and whose word on https counts."""
 
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
 from storage_console.security import Message, Outer, Scope, Trust, forwarded
+from storage_core.domain.errors import TooManyRequests
 from storage_core.domain.origin import same_origin
 from storage_core.tenancy.middleware import TRUSTED_PROXY
 
@@ -49,6 +51,45 @@ def test_only_a_trusted_proxy_says_who_visits_and_how(
     assert (TRUSTED_PROXY in seen) is (client == PROXY)
 
 
+@dataclass
+class Asked:
+    """The outermost layer and what it let through."""
+
+    many: int = 1
+    reached: list[Scope] = field(default_factory=list)
+    arrived: list[str | None] = field(default_factory=list)
+
+    async def connect(self, client: str, origin: str, proto: str = "https") -> bool:
+        """Whether a websocket is let in; what is not is closed."""
+        sent: list[Message] = []
+
+        async def receive() -> Message:
+            return {"type": "websocket.connect"}
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        given = {"host": HOST, "origin": origin, "x-forwarded-proto": proto}
+        scope = {
+            "type": "websocket", "scheme": "ws", "path": "/_event/", "query_string": b"", "client": (client, 1),
+            "headers": [(k.encode(), v.encode()) for k, v in given.items()],
+        }  # fmt: skip
+        before = len(self.reached)
+        trust = Trust(frozenset({HOST}), frozenset({PROXY}))
+        await Outer(self._inner, lambda: trust, self._arrive)(scope, receive, send)
+        let_in = len(self.reached) > before
+        assert [m["code"] for m in sent] == ([] if let_in else [1008])
+        return let_in
+
+    async def _inner(self, scope: Scope, receive: Any, send: Any) -> None:
+        self.reached.append(scope)
+
+    async def _arrive(self, address: str | None) -> None:
+        self.arrived.append(address)
+        if len(self.arrived) > self.many:
+            raise TooManyRequests("Too many.")
+
+
 @pytest.mark.parametrize(
     ("client", "origin", "let_in"),
     [
@@ -61,24 +102,11 @@ def test_only_a_trusted_proxy_says_who_visits_and_how(
 async def test_behind_a_proxy_that_speaks_tls_pages_are_on_https_and_nowhere_else(
     client: str, origin: str, let_in: bool
 ) -> None:
-    reached: list[Scope] = []
+    assert await Asked().connect(client, origin) is let_in
 
-    async def inner(scope: Scope, receive: Any, send: Any) -> None:
-        reached.append(scope)
 
-    sent: list[Message] = []
-
-    async def send(message: Message) -> None:
-        sent.append(message)
-
-    async def receive() -> Message:
-        return {"type": "websocket.connect"}
-
-    given = {"host": HOST, "origin": origin, "x-forwarded-proto": "https"}
-    scope = {
-        "type": "websocket", "scheme": "ws", "path": "/_event/", "query_string": b"", "client": (client, 1),
-        "headers": [(k.encode(), v.encode()) for k, v in given.items()],
-    }  # fmt: skip
-    await Outer(inner, lambda: Trust(frozenset({HOST}), frozenset({PROXY})))(scope, receive, send)
-    assert bool(reached) is let_in
-    assert [m["code"] for m in sent] == ([] if let_in else [1008])
+async def test_an_address_cannot_connect_for_ever() -> None:
+    asked = Asked(many=2)
+    let_in = [await asked.connect("1.2.3.4", f"http://{HOST}") for _ in range(4)]
+    assert let_in == [True, True, False, False]
+    assert asked.arrived == ["1.2.3.4"] * 4
