@@ -14,7 +14,13 @@ from storage_core.services.databases import DeleteDatabase, OptimizeDatabase
 from storage_core.services.providers import ListProviders
 from storage_core.services.tenants import ListTenants
 
-KINDS = {"postgresql": "PostgreSQL", "mongodb": "MongoDB", "sqlite": "SQLite"}
+KINDS = {
+    "postgresql": "PostgreSQL",
+    "mongodb": "MongoDB",
+    "sqlite": "SQLite",
+    "tinydb": "TinyDB",
+    "localfile": "Local files",
+}
 
 
 @dataclass(frozen=True, slots=True)

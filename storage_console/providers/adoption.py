@@ -26,7 +26,7 @@ class Found:
 
 def proposed(physical: str) -> str:
     """A name here for a database of that name there."""
-    stem = physical.rsplit("/", 1)[-1].removesuffix(".sqlite3").lower()
+    stem = physical.rsplit("/", 1)[-1].removesuffix(".sqlite3").removesuffix(".json").lower()
     return re.sub(r"[^a-z0-9_-]+", "-", stem).strip("-_")[:48]
 
 

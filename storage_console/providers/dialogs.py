@@ -47,6 +47,10 @@ def checks(steps: Any) -> rx.Component:
     return rx.el.ol(rx.foreach(steps, line), class_name="sc-checks", aria_label="Connection test")
 
 
+#: Whether the engine is a directory.
+_IN_FILES = (F.kind == "sqlite") | (F.kind == "tinydb") | (F.kind == "localfile")
+
+
 def _kind(value: str, label: str, icon: str) -> rx.Component:
     return rx.el.label(
         rx.el.input(
@@ -64,6 +68,8 @@ def _kinds() -> rx.Component:
         _kind("postgresql", "PostgreSQL", "database"),
         _kind("mongodb", "MongoDB", "leaf"),
         _kind("sqlite", "SQLite", "file"),
+        _kind("tinydb", "TinyDB", "file-json"),
+        _kind("localfile", "Local files", "folder"),
         class_name="sc-kinds",
     )
 
@@ -113,19 +119,19 @@ def _server() -> rx.Component:
             _text("database", "Database", hint="PostgreSQL: to sign in to. MongoDB: the one that knows the user."),
             rx.el.div(_text("replica_set", "Replica set"), hidden=F.kind != "mongodb"),
         ),
-        hidden=(F.kind == "sqlite") | F.private,
+        hidden=_IN_FILES | F.private,
         class_name="sc-form",
     )  # fmt: skip
 
 
 def _fields() -> rx.Component:
     return rx.fragment(
-        rx.cond(F.editing == "", rx.fragment(_kinds(), rx.cond(F.kind != "sqlite", _url(), rx.fragment())), rx.fragment()),
+        rx.cond(F.editing == "", rx.fragment(_kinds(), rx.cond(_IN_FILES, rx.fragment(), _url())), rx.fragment()),
         _text("name", "Name", hint="a-z, 0-9, _ and -.", placeholder="main-postgres", max_length=48),
         _server(),
         rx.el.div(
-            _text("path", "Directory", hint="Absolute; each database is a file below it.", placeholder="/srv/storage"),
-            hidden=(F.kind != "sqlite") | F.private,
+            _text("path", "Directory", hint="Absolute; the databases lie below it.", placeholder="/srv/storage"),
+            hidden=~_IN_FILES | F.private,
         ),
         rx.cond(F.private, note("A private server keeps its own connection."), rx.fragment()),
         rx.cond(

@@ -143,7 +143,7 @@ def _first() -> rx.Component:
         rx.el.h2("No providers yet"),
         rx.el.p("A provider is an engine that holds databases. Register one you run, or start a private one."),
         rx.el.div(
-            _offer("plug", "An engine you run", "PostgreSQL, MongoDB or a directory of SQLite files. Tested before it is saved.", _add()),
+            _offer("plug", "An engine you run", "PostgreSQL, MongoDB, or a directory for SQLite, TinyDB or plain files. Tested before it is saved.", _add()),
             _private("postgresql", "PostgreSQL"),
             _private("mongodb", "MongoDB"),
             class_name="sc-offers",

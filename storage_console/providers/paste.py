@@ -17,8 +17,8 @@ useEffect(() => {
       const input = form.querySelector(`[name="${name}"]`);
       if (input && value !== undefined && value !== "") input.value = value;
     };
-    const file = text.match(/^sqlite:\/\/(\/.*)$/i);
-    if (file) { choose("sqlite"); set("path", plain(file[1])); box.value = ""; return; }
+    const file = text.match(/^(sqlite|tinydb|localfile):\/\/(\/.*)$/i);
+    if (file) { choose(file[1].toLowerCase()); set("path", plain(file[2])); box.value = ""; return; }
     const m = text.match(/^(postgres(?:ql)?|mongodb)(?:\+\w+)?:\/\/(?:([^:@\/?#]*)(?::([^@]*))?@)?([^\/?#]+)(?:\/([^?#]*))?(?:\?([^#]*))?$/i);
     if (!m) return;
     const mongo = m[1].toLowerCase() === "mongodb", more = new URLSearchParams(m[6] ?? "");

@@ -27,7 +27,13 @@ from storage_core.services.databases import ListDatabases
 from storage_core.services.engines import StartEngine, StopEngine
 from storage_core.services.providers import DeleteProvider, ListProviders, TestProvider
 
-KINDS = {"postgresql": "PostgreSQL", "mongodb": "MongoDB", "sqlite": "SQLite"}
+KINDS = {
+    "postgresql": "PostgreSQL",
+    "mongodb": "MongoDB",
+    "sqlite": "SQLite",
+    "tinydb": "TinyDB",
+    "localfile": "Local files",
+}
 TLS = {"disable": "off"}
 STEPS = {"name": "Name", "tcp": "Connect", "tls": "TLS", "sign_in": "Sign in", "privileges": "Privileges"}
 
@@ -116,7 +122,7 @@ class Providers(ConfirmState, ListState, rx.State):
     _noun: ClassVar[str] = "provider"
     _sorts: ClassVar[tuple[str, ...]] = ("name", "kind", "status", "latency_ms", "checked_at", "created_at")
     _filters: ClassVar[tuple[Filter, ...]] = (
-        Filter("kind", "Engine", ("postgresql=PostgreSQL", "mongodb=MongoDB", "sqlite=SQLite")),
+        Filter("kind", "Engine", tuple(f"{kind}={label}" for kind, label in KINDS.items())),
         Filter("status", "Status", ("online", "offline", "unknown")),
     )
     _export: ClassVar[tuple[str, ...]] = (

@@ -34,7 +34,7 @@ TEXTS = ("host", "port", "user", "database", "tls", "tls_ca", "replica_set")
 def connection(kind: str, data: dict[str, Any]) -> Connection:
     """The connection that the form's fields describe; refuses at the field that is wrong."""
     given = {k: str(v).strip() for k, v in data.items() if isinstance(v, str) and v.strip()}
-    if kind == "sqlite":
+    if EngineKind(kind).is_files:
         if "path" not in given:
             raise InvalidRequest("The directory is missing.", field="path", hint="Give its absolute path.")
         return Connection(path=given["path"])

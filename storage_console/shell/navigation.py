@@ -16,7 +16,13 @@ class Entry:
 
 MENU = (
     Entry("Dashboard", "/", "layout-dashboard", "", "overview home start"),
-    Entry("Providers", "/providers", "server", "Storage", "engines servers postgresql mongodb sqlite"),
+    Entry(
+        "Providers",
+        "/providers",
+        "server",
+        "Storage",
+        "engines servers postgresql mongodb sqlite tinydb files",
+    ),
     Entry("Databases", "/databases", "database", "Storage", "schemas collections tables"),
     Entry("Tenants", "/tenants", "building-2", "Storage", "customers organisations namespaces"),
     Entry("Backups", "/backups", "archive", "Protection", "restore proof recovery points"),

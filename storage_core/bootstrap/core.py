@@ -160,7 +160,7 @@ class Opening:
         self.catalog = SqlCatalog(engine, self._queue, utc_now, shared=self._shared)
         options: Mapping[EngineKind, Mapping[str, Any]] = {
             EngineKind.POSTGRESQL: {"bin_dir": settings.pg_bin, "own": self._own_databases},
-            EngineKind.SQLITE: {"own": own_ground(settings)},
+            **{kind: {"own": own_ground(settings)} for kind in EngineKind if kind.is_files},
         }
         self._engines = EngineDirectory(
             builder(options, Guard(self._provider_rules)),

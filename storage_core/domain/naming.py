@@ -4,6 +4,7 @@ import hashlib
 import re
 
 from .errors import InvalidRequest
+from .provider import EngineKind
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,47}")
 NAME_RULE = "1 to 48 of a-z, 0-9, _ and -, beginning with a letter or digit"
@@ -38,9 +39,13 @@ def physical_name(tenant_id: str | None, tenant_name: str | None, namespace: str
     return f"sc_{readable[: MAX_PHYSICAL - len(digest) - 4]}_{digest}"
 
 
-def file_name(tenant_id: str | None, physical: str) -> str:
-    """The physical name of a database that is a file: a path below the provider's root."""
-    return f"{tenant_folder(tenant_id)}/{physical}.sqlite3"
+#: How the names of databases end that are files; those that are folders have no ending.
+SUFFIXES = {EngineKind.SQLITE: ".sqlite3", EngineKind.TINYDB: ".json", EngineKind.LOCALFILE: ""}
+
+
+def file_name(kind: EngineKind, tenant_id: str | None, physical: str) -> str:
+    """The physical name of a database that is a file or a folder: a path below the provider's root."""
+    return f"{tenant_folder(tenant_id)}/{physical}{SUFFIXES[kind]}"
 
 
 def tenant_folder(tenant_id: str | None) -> str:

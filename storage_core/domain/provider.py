@@ -11,11 +11,16 @@ class EngineKind(StrEnum):
     POSTGRESQL = "postgresql"
     MONGODB = "mongodb"
     SQLITE = "sqlite"
+    TINYDB = "tinydb"
+    LOCALFILE = "localfile"
 
     @property
     def is_files(self) -> bool:
         """Whether its databases are files below a directory."""
-        return self is EngineKind.SQLITE
+        return self in _FILES
+
+
+_FILES = frozenset({EngineKind.SQLITE, EngineKind.TINYDB, EngineKind.LOCALFILE})
 
 
 class TlsMode(StrEnum):

@@ -12,6 +12,8 @@ _CLASSES: Mapping[EngineKind, tuple[str, str]] = {
     EngineKind.POSTGRESQL: ("postgresql.engine", "PostgresEngine"),
     EngineKind.MONGODB: ("mongodb.engine", "MongoEngine"),
     EngineKind.SQLITE: ("sqlite.engine", "SqliteEngine"),
+    EngineKind.TINYDB: ("tinydb.engine", "TinyEngine"),
+    EngineKind.LOCALFILE: ("localfile.engine", "LocalFileEngine"),
 }
 
 

@@ -316,7 +316,7 @@ class Databases(Service):
         checked_name(request.name, "name")
         physical = physical_name(tenant_id, tenant_name, request.namespace, request.name)
         if provider.kind.is_files:
-            physical = file_name(tenant_id, physical)
+            physical = file_name(provider.kind, tenant_id, physical)
         return self._row(request, owner, physical), provider
 
     async def _owner(self, uow: UnitOfWork, ctx: Context, request: NewDatabase) -> Tenant | None:

@@ -115,7 +115,7 @@ class Pipeline:
         try:
             provider, engine = await self._prover(row)
             if provider.kind.is_files:
-                scratch = file_name(None, scratch)
+                scratch = file_name(provider.kind, None, scratch)
             await engine.databases.drop(scratch)
         except StorageError as error:
             # Nothing was restored yet, so this says nothing about the backup.

@@ -56,7 +56,7 @@ class Connection(Request):
     replica_set: str | None = Field(None, max_length=128)
     """MongoDB: the replica set's name."""
     path: str | None = Field(None, max_length=4096)
-    """SQLite: the absolute directory that holds the databases."""
+    """SQLite, TinyDB, local files: the absolute directory that holds the databases."""
 
     @field_validator("host")
     @classmethod

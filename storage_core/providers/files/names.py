@@ -19,13 +19,14 @@ class Shape:
     """What databases of an engine look like on the disk.
 
     `companions` are endings of files that lie beside a database and are none themselves; `folder` is whether a
-    database is a directory. `may_be` tells, by path and what `stat` says of it, what is worth a look.
+    database is a directory; `ending` is how its name ends. `may_be` tells, by path and what `stat` says of it, what is worth a look.
     """
 
     label: str
     companions: tuple[str, ...]
     may_be: Callable[[Path, os.stat_result], bool]
     folder: bool = False
+    ending: str = ""
 
 
 def parts(name: str, shape: Shape) -> list[str]:
@@ -44,4 +45,10 @@ def parts(name: str, shape: Shape) -> list[str]:
                 hint="Use a path below the provider's directory, without `.`, `..` and empty parts.",
                 field="name",
             )
+    if not name.endswith(shape.ending):
+        raise InvalidRequest(
+            f"{said(name, 200)} is not a name of a {shape.label} database.",
+            hint=f"Let it end with {shape.ending}.",
+            field="name",
+        )
     return found

@@ -164,6 +164,12 @@ class Place:
                     hint=NOT_YOURS,
                     field="name",
                 )
+            if self._shape.folder and self._shape.may_be(path, found):
+                raise InvalidRequest(
+                    f"{said(name, 200)} leads into another database.",
+                    hint="Name a path beside it.",
+                    field="name",
+                )
         return root.joinpath(*way)
 
     def candidates(self) -> Iterator[tuple[str, Path, int]]:

@@ -1,17 +1,15 @@
 """SQLite as an engine: a directory of files."""
 
 import asyncio
-import os
 import sqlite3
 import time
-from pathlib import Path
 
-from ...domain.errors import MissingPrivilege, StorageError
 from ...domain.health import Health
-from ...domain.provider import Capability, CheckStep, Endpoint, EngineInfo, EngineKind, StepStatus
+from ...domain.provider import Capability, CheckStep, Endpoint, EngineInfo, EngineKind
 from ...ports.collection import Collections
 from ...ports.logins import Logins
 from ...ports.sessions import Sessions
+from ..files.check import checked
 from ..files.own import Own
 from ..probe import PROBE_SECONDS, probed, since
 from .backup import SqliteBackup
@@ -20,8 +18,6 @@ from .databases import SqliteDatabases
 from .place import Place
 from .sessions import SqliteSessions
 from .tables import SqliteTables
-
-_NO_SERVER = "Skipped: not a server."
 
 
 class SqliteEngine:
@@ -43,13 +39,7 @@ class SqliteEngine:
         self.backup: SqliteBackup | None = SqliteBackup(self._place)
 
     async def check(self) -> tuple[CheckStep, ...]:
-        name = await in_thread(self._check_name)
-        skipped = tuple(CheckStep(step, StepStatus.SKIPPED, _NO_SERVER) for step in ("tcp", "tls", "sign_in"))
-        if name.status is StepStatus.FAILED:
-            last = CheckStep("privileges", StepStatus.SKIPPED, "Skipped: there is no directory to look at.")
-        else:
-            last = await in_thread(self._check_privileges)
-        return (name, *skipped, last)
+        return await checked(self._place)
 
     async def health(self) -> Health:
         async def ask() -> Health:
@@ -77,37 +67,3 @@ class SqliteEngine:
 
     async def close(self) -> None:
         await self._sessions.close()
-
-    def _check_name(self) -> CheckStep:
-        started = time.perf_counter()
-        try:
-            root = self._place.root()
-        except StorageError as error:
-            return _failed("name", error, started)
-        return CheckStep("name", StepStatus.PASSED, f"{root} is a directory.", milliseconds=since(started))
-
-    def _check_privileges(self) -> CheckStep:
-        started = time.perf_counter()
-        try:
-            _write_probe(self._place)
-        except StorageError as error:
-            return _failed("privileges", error, started)
-        detail = "Files can be made and removed there."
-        return CheckStep("privileges", StepStatus.PASSED, detail, milliseconds=since(started))
-
-
-def _write_probe(place: Place) -> None:
-    root = place.root()
-    probe: Path = place.scratch(root / "probe")
-    try:
-        os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
-        probe.unlink()
-    except OSError as error:
-        raise MissingPrivilege(
-            f"{root} cannot be written: {error.strerror}.",
-            hint="Give the account that runs this write access.",
-        ) from error
-
-
-def _failed(step: str, error: StorageError, started: float) -> CheckStep:
-    return CheckStep(step, StepStatus.FAILED, error.detail, error.hint, error.code, since(started))

@@ -1,0 +1,1 @@
+"""TinyDB: a provider is a directory, a database is a JSON file below it with a journal beside it."""
