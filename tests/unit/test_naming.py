@@ -17,6 +17,7 @@ from storage_core.domain.naming import (
     scratch_job,
     scratch_name,
 )
+from storage_core.domain.provider import EngineKind
 
 names = st.from_regex(r"[a-z0-9][a-z0-9_-]{0,47}", fullmatch=True)
 # Ids are made here; names of tenants may change hands, so the ids decide.
@@ -39,8 +40,9 @@ def test_two_databases_never_have_one_name(one: tuple, other: tuple) -> None:  #
 
     if identity(one) != identity(other):
         assert physical(one) != physical(other)
-        first, second = (file_name(p[0][0] if p[0] else None, physical(p)) for p in (one, other))
-        assert first.lower() != second.lower()
+        for kind in filter(lambda kind: kind.is_files, EngineKind):
+            first, second = (file_name(kind, p[0][0] if p[0] else None, physical(p)) for p in (one, other))
+            assert first.lower() != second.lower()
 
 
 @given(places)
@@ -62,7 +64,9 @@ def test_parts_do_not_run_into_each_other() -> None:
 def test_a_throw_away_name_leads_back_to_its_job(job_id: uuid.UUID) -> None:
     name = scratch_name(str(job_id))
     assert len(name) <= MAX_PHYSICAL
-    assert scratch_job(name) == scratch_job(file_name(None, name)) == str(job_id)
+    assert scratch_job(name) == str(job_id)
+    for kind in filter(lambda kind: kind.is_files, EngineKind):
+        assert scratch_job(file_name(kind, None, name)) == str(job_id)
 
 
 @pytest.mark.parametrize(

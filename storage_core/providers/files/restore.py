@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from ...domain.errors import DamagedArtifact
+from ...domain.record import COLLECTION
 from ...ports.backup import Piece
 from .errors import translated
 from .form import Form, Kept, index_from_json, new_base
@@ -111,8 +112,8 @@ def _contents(text: bytes) -> dict[str, Any]:
             raise ValueError("another format")
         for one in found["collections"]:
             _texts(one["name"], one["member"])
-            if type(one["rows"]) is not int:
-                raise TypeError("rows")
+            if type(one["rows"]) is not int or not COLLECTION.fullmatch(one["name"]):
+                raise ValueError("no collection")
             for index in one["indexes"]:
                 _texts(index["name"], *(part for path in index["paths"] for part in path))
         for one in found["tables"]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from ...domain.errors import EngineFailure, InvalidRequest
-from ...domain.record import Index, Row
+from ...domain.record import COLLECTION, Index, Row
 
 if TYPE_CHECKING:
     from .tree import Tree
@@ -143,6 +143,8 @@ def changes_of(line: bytes) -> list[Change]:
 
 
 def _change(word: str, name: str, *rest: Any) -> Change:
+    if not COLLECTION.fullmatch(name):
+        raise EngineFailure(f"The journal speaks of a collection {name[:60]!r}, which can be none.")
     match word, rest:
         case "put", (id, version, created, updated, tagged, body):
             return Put(name, stored_of(id, version, created, updated, tagged, body))

@@ -23,6 +23,7 @@ from blake3 import blake3
 from ...domain.errors import EngineFailure, NameTaken
 from ...domain.naming import said
 from ...domain.provider import EngineKind
+from ...domain.record import COLLECTION
 from ..files.errors import damaged
 from ..files.form import Kept, Shape, index_as_json, index_from_json, size_of
 from ..files.names import PRIVATE
@@ -84,7 +85,9 @@ class LocalForm:
         for entry in sorted(os.scandir(path), key=lambda e: e.name):
             if entry.name == OURS:
                 continue
-            if entry.is_dir(follow_symlinks=False) and (entry.name in kept.tables or entry.name in names):
+            if entry.name in kept.tables or entry.name in names:
+                if not entry.is_dir(follow_symlinks=False):
+                    raise damaged(path, f"{entry.name} is no folder; links are refused")
                 loose = {file_of(id) for collection, id in touched if collection == entry.name}
                 kept.tables[entry.name] = list(_documents(Path(entry.path), loose))
             else:
@@ -149,7 +152,7 @@ def _about(path: Path) -> dict[str, Any]:
     text = (path / OURS / ABOUT).read_bytes()
     try:
         about = orjson.loads(text)
-        if about["format"] != FORMAT:
+        if about["format"] != FORMAT or not all(map(COLLECTION.fullmatch, about["collections"])):
             raise ValueError("another format")
         return {"base": about["base"], "replaces": about["replaces"], "collections": about["collections"]}
     except (ValueError, KeyError, TypeError) as error:
@@ -166,7 +169,7 @@ def _documents(folder: Path, loose: set[str]) -> Iterator[Stored]:
     """Every document of a collection; what is in `loose` may be anything, and is left out where it is none."""
     for below in sorted(os.scandir(folder), key=lambda e: e.name):
         if not below.is_dir(follow_symlinks=False):
-            continue
+            raise damaged(folder, f"{below.name} is no folder; links are refused")
         for entry in sorted(os.scandir(below.path), key=lambda e: e.name):
             if entry.name.startswith(PRIVATE):
                 Path(entry.path).unlink(missing_ok=True)  # of a process that was killed: we hold the lock
