@@ -81,9 +81,11 @@ class Quota:
     bytes: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Write:
     """One item of a bulk call. `body` replaces, `changes` and `unset` patch, neither deletes.
+
+    Not frozen, like `Row`: there are many, and nobody keeps one.
 
     `changes` are values by path: dictionaries on the way are made; `unset` are paths to remove. A `version` must be
     the stored one.
@@ -97,7 +99,7 @@ class Write:
     tagged: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Outcome:
     """What became of one item of a bulk call, in the order asked: its new version (none once deleted) or its error."""
 

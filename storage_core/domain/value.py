@@ -44,7 +44,7 @@ class Loss:
     what: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Encoded:
     body: dict[str, Any]
     tagged: bool = False

@@ -10,7 +10,7 @@ from ..domain.errors import InvalidRequest, StorageError
 from ..domain.order import decode_cursor, parse_sort
 from ..domain.query import OWN, Path, parse_path, parse_where
 from ..domain.record import MAX_LIMIT, Find, Index, Outcome, Row, Write, checked_id
-from ..domain.value import Loss, Mode, decode, encode, encode_value, operand
+from ..domain.value import Loss, Mode, decode, encode, encode_value, is_plain, operand
 from ..ports.collection import Collection as Port
 from ..tenancy import TenantScope, optional_tenant
 from .asking import Query
@@ -122,7 +122,10 @@ class Collection:
             )
 
         def write(at: int) -> Write:
-            encoded = encode(datas[at], self._mode, f"items.{at}")
+            data = datas[at]
+            if type(data) is dict and is_plain(data):
+                return Write(checked_id(keys[at]), data)
+            encoded = encode(data, self._mode, f"items.{at}")
             return Write(checked_id(keys[at]), encoded.body, tagged=encoded.tagged)
 
         return await self._many("insert_many", keys, write)
@@ -268,7 +271,10 @@ class Collection:
                 writes.append(write(at))
             except StorageError as error:
                 refused[at] = Outcome(str(ids[at]), error=error)
-        done = iter(await getattr(port, call)(writes, self._now()) if writes else [])
+        outcomes: list[Outcome] = await getattr(port, call)(writes, self._now()) if writes else []
+        if not refused:
+            return outcomes
+        done = iter(outcomes)
         return [refused[at] if at in refused else next(done) for at in places]
 
     def _shaped(self) -> Shape:
