@@ -27,12 +27,10 @@ def taken(id: str) -> NameTaken:
 
 
 def unfound(id: str, version: int | None, stored: int | None) -> StorageError:
-    if stored is None:
+    """What was not there to be changed, whoever made it since; or has another version than was asked for."""
+    if stored is None or version is None:
         return NotFound(f"There is no document {said(id)}.", field="id")
-    return VersionConflict(
-        f"The document {said(id)} has version {stored}" + (f", not {version}." if version else " by now."),
-        field="version",
-    )
+    return VersionConflict(f"The document {said(id)} has version {stored}, not {version}.", field="version")
 
 
 def refusal(code: int | None, details: Mapping[str, Any], id: str) -> StorageError | None:

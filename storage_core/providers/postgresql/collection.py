@@ -221,8 +221,10 @@ class PostgresCollection:
         await self._indexes.drop(self._name, name)
 
     async def _refuse(self, id: str, version: int | None) -> Any:
-        """Why nothing was changed: it is not there, or has another version."""
-        stored = await self._runner.read(self._name, "fetchval", self._sql.version, id)
+        """Why nothing was changed: it was not there (whoever made it since), or has another version."""
+        stored = None
+        if version is not None:
+            stored = await self._runner.read(self._name, "fetchval", self._sql.version, id)
         if stored is None:
             raise NotFound(f"There is no document {id!r}.", field="id")
         raise VersionConflict(f"The document {id!r} is at version {stored}, not {version}.", field="version")
