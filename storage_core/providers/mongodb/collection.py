@@ -1,6 +1,7 @@
 """One collection of documents in MongoDB, on PyMongo alone: one round trip for each call that finds nothing in its way."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import datetime
 from typing import Any
 
@@ -32,6 +33,9 @@ BAD_VALUE, NO_TEXT_INDEX, NO_PLAN = 2, 27, 291
 TWO_LISTS = "cannot sort with keys that are parallel arrays"
 BAD_PATTERN = frozenset({BAD_VALUE, 51091, 51109, 51111})
 
+#: Inside a transaction nobody waits for a turn: the transaction has one.
+_INSIDE: AbstractAsyncContextManager[None] = nullcontext()
+
 Handles = Callable[[Client], Documents]
 
 
@@ -41,12 +45,13 @@ class MongoCollection:
     `handle` answers the driver's object for a client; `session` is the transaction that all of its calls are part of.
     """
 
-    __slots__ = ("_client", "_documents", "_handle", "link", "name", "session")
+    __slots__ = ("_client", "_documents", "_handle", "link", "name", "session", "turn")
 
     def __init__(
         self, link: Link, name: str, handle: Handles, session: AsyncClientSession | None = None
     ) -> None:
         self.link, self.name, self._handle, self.session = link, name, handle, session
+        self.turn: AbstractAsyncContextManager[None] = link.writers if session is None else _INSIDE
         self._client: Client | None = None
         self._documents: Documents | None = None
 
@@ -68,7 +73,8 @@ class MongoCollection:
         if self.session is not None and await self.get(id) is not None:
             raise taken(id)  # an error of the server's would end the transaction
         try:
-            await documents.insert_one(new_document(id, body, stamp(at), tagged), session=self.session)
+            async with self.turn:
+                await documents.insert_one(new_document(id, body, stamp(at), tagged), session=self.session)
         except DRIVER_ERRORS as error:
             raise await self.failed(error, id) from error
 
@@ -142,7 +148,8 @@ class MongoCollection:
     async def delete(self, id: str, *, version: int | None = None) -> None:
         documents = await self.documents()
         try:
-            done = await documents.delete_one(wanted(id, version), session=self.session)
+            async with self.turn:
+                done = await documents.delete_one(wanted(id, version), session=self.session)
         except DRIVER_ERRORS as error:
             raise await self.failed(error, id) from error
         if not done.deleted_count:
@@ -225,12 +232,13 @@ class MongoCollection:
         """
         documents = await self.documents()
         try:
-            if repeatable and self.session is None:
-                found = await changed(documents, which, update)
-            else:
-                found = await documents.find_one_and_update(
-                    which, update, return_document=ReturnDocument.AFTER, session=self.session
-                )
+            async with self.turn:
+                if repeatable and self.session is None:
+                    found = await changed(documents, which, update)
+                else:
+                    found = await documents.find_one_and_update(
+                        which, update, return_document=ReturnDocument.AFTER, session=self.session
+                    )
         except DRIVER_ERRORS as error:
             raise await self.failed(error, id) from error
         return None if found is None else row_of(found)

@@ -59,7 +59,8 @@ async def _inserted(to: "MongoCollection", writes: Sequence[Write], at: datetime
     documents = [new_document(w.id, w.body or {}, when, w.tagged) for w in writes]
     handle = await to.documents()
     try:
-        await handle.insert_many(documents, ordered=False, session=to.session)
+        async with to.turn:
+            await handle.insert_many(documents, ordered=False, session=to.session)
     except BulkWriteError as error:
         return _outcomes(to, writes, _failures(to, writes, error))
     except DRIVER_ERRORS as error:
@@ -156,7 +157,8 @@ async def _delete(to: "MongoCollection", writes: Sequence[Write], at: datetime) 
     if requests:
         handle = await to.documents()
         try:
-            done = await handle.bulk_write(requests, ordered=False)
+            async with to.turn:
+                done = await handle.bulk_write(requests, ordered=False)
         except DRIVER_ERRORS as error:
             raise await to.link.failed(error) from error
         if done.deleted_count < len(requests):
@@ -181,7 +183,8 @@ async def _update(
     failed: dict[int, StorageError | None] = {}
     handle = await to.documents()
     try:
-        await handle.bulk_write(requests, ordered=False)
+        async with to.turn:
+            await handle.bulk_write(requests, ordered=False)
     except BulkWriteError as error:
         failed = _failures(to, writes, error)
     except DRIVER_ERRORS as error:

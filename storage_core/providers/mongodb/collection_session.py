@@ -18,7 +18,7 @@ UNKNOWN = "UnknownTransactionCommitResult"
 async def under_way(link: Link) -> AsyncGenerator[AsyncClientSession]:
     """A transaction in a session of its own: ended with the block, undone when it raises."""
     client = await link.open()
-    async with client.start_session() as session:
+    async with link.transactions, client.start_session() as session:
         await session.start_transaction(ReadConcern("snapshot"))
         yield session
         try:

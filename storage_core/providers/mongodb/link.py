@@ -35,6 +35,9 @@ Client = AsyncMongoClient[dict[str, Any]]
 
 DEFAULT_PORT = 27017
 POOL = 12
+#: Of its connections so many are left to transactions. Plain writes wait for documents that a transaction has changed,
+#: each on a connection: had they all of them, the transaction could never end.
+TRANSACTIONS = 4
 #: What calls of the driver raise; the last one where a text has lone surrogates.
 DRIVER_ERRORS = (PyMongoError, BSONError, UnicodeEncodeError)
 #: Seconds a server is waited for.
@@ -92,6 +95,8 @@ class Link:
         self._explain = explain
         self._client: Client | None = None
         self._opening = asyncio.Lock()
+        self.writers = asyncio.Semaphore(POOL - TRANSACTIONS)
+        self.transactions = asyncio.Semaphore(TRANSACTIONS)
 
     @property
     def place(self) -> str:
