@@ -31,6 +31,9 @@ from .targets import database
 
 #: Counting what matches ends here: nobody pages further, and the next page never waits for a count.
 MOST = 100_000
+COLLECTION_KIND = "collection"
+#: Objects of a schema that have rows, whether or not their columns can be told.
+TABLE_KINDS = frozenset({"table", "view", "partitioned table"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,22 @@ class RecordPage:
     columns: tuple[Column, ...] = ()
     fixed: str = ""
     counted_to: int = MOST
+
+
+@dataclass(frozen=True, slots=True)
+class RecordsPlace:
+    """A collection or table with what is known of its size; `rows` is an estimate where counting is slow."""
+
+    name: str
+    kind: str
+    rows: int | None = None
+
+
+class ListPlaces(Request):
+    """List the collections and tables of a database that have records to show."""
+
+    database_id: str = Field(min_length=1, max_length=64, examples=["0b4f1c52-7f5e-4c9a-9a51-2f0f6b1f8e11"])
+    """The database."""
 
 
 class InTable(Request):
@@ -137,6 +156,25 @@ class Records(Service):
     def __init__(self, kernel: Kernel, databases: Databases) -> None:
         super().__init__(kernel)
         self._databases = databases
+
+    @operation("records.list", needs=Permission.RECORDS_READ, on=database("database_id"), effect=Effect.READ)
+    async def list(self, ctx: Context, request: ListPlaces) -> tuple[RecordsPlace, ...]:
+        row, engine = await self._databases.opened(request.database_id)
+        objects = (await engine.databases.schema(row.physical_name)).objects
+        rows = {known.name: known.rows for known in objects}
+        places: list[RecordsPlace] = []
+        prefix = ""
+        if engine.collections is not None:
+            prefix = engine.collections.prefix
+            names = await engine.collections.names(row.physical_name)
+            places = [RecordsPlace(name, COLLECTION_KIND, rows.get(prefix + name)) for name in names]
+        if engine.tables is not None:
+            places += [
+                RecordsPlace(o.name, o.kind, o.rows)
+                for o in objects
+                if (o.columns or o.kind in TABLE_KINDS) and not (prefix and o.name.startswith(prefix))
+            ]
+        return tuple(places)
 
     @operation(
         "records.query",
@@ -299,7 +337,7 @@ async def _page(place: Collection, request: QueryRecords, where: Node | None) ->
     total = await place.count(where)
     more, rows = len(rows) > request.limit, rows[: request.limit]
     next = encode_cursor(find, after_row(find, rows[-1])) if more else None
-    return RecordPage(tuple(_of_document(row, fields) for row in rows), next, total, "collection")
+    return RecordPage(tuple(_of_document(row, fields) for row in rows), next, total, COLLECTION_KIND)
 
 
 def _of_document(row: Row, fields: tuple[Path, ...] | None = None) -> Record:

@@ -211,6 +211,7 @@ REQUESTS: dict[str, Callable[[Stage], Any]] = {
     "records.delete": lambda s: s._note(),
     "records.get": lambda s: s._note(),
     "records.insert": lambda s: {**_noted(s), "data": {"text": "x"}},
+    "records.list": lambda s: {"database_id": s.database},
     "records.query": _noted,
     "records.update": lambda s: s._note(data={"text": "y"}),
     "secrets.credentials": lambda s: {"id": s.provider, "generate": True},

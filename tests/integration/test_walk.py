@@ -80,6 +80,7 @@ SPEC: dict[str, tuple[str, str]] = {
     "records.delete": ("Y Y Y -", "t"),
     "records.get": ("Y Y Y -", "t"),
     "records.insert": ("Y Y Y -", "t"),
+    "records.list": ("Y Y Y -", "t"),
     "records.query": ("Y Y Y -", "t"),
     "records.update": ("Y Y Y -", "t"),
     "secrets.credentials": ("Y Y - -", "s"),

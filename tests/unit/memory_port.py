@@ -170,6 +170,7 @@ class MemoryCollections:
     """Collections of any number of databases."""
 
     abilities = frozenset({Ability.TRANSACTIONS})
+    prefix = ""
 
     def __init__(self) -> None:
         self.faults = Faults()

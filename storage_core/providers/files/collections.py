@@ -15,6 +15,7 @@ class FileCollections:
     """Collections of the databases below one directory. Patterns and full-text search are beyond files."""
 
     abilities = frozenset({Ability.TRANSACTIONS})
+    prefix = ""
 
     def __init__(self, shelves: Shelves) -> None:
         self._shelves = shelves

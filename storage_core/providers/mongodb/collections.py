@@ -29,6 +29,7 @@ class MongoCollections:
     """
 
     abilities = frozenset({Ability.REGEX, Ability.TRANSACTIONS})
+    prefix = PREFIX
 
     def __init__(self, link: Link) -> None:
         self._link = link

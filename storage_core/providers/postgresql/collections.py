@@ -40,6 +40,7 @@ class PostgresCollections:
     """The collections port. Pools are shared by all databases of the server; see `hotpool` for their bounds."""
 
     abilities = frozenset({Ability.REGEX, Ability.TRANSACTIONS})
+    prefix = f"{SCHEMA}."
 
     def __init__(self, dialer: Dialer, refuse_own: Callable[[str], Awaitable[None]]) -> None:
         """:param refuse_own: refuses a database that is the console's own."""
