@@ -10,34 +10,33 @@ import psutil
 
 from storage_core.storage import Collection
 
-from .measure import ROUNDS, document
+from .measure import ROUNDS, SLICES, document
 from .stage import Stage
 
-TENANTS, CALLS = 1000, 3000
+#: As many as fill the engine's pool: what the rest takes is theirs alone.
+TENANTS, WARM, CALLS = 1000, 256, 3200
 
 
 async def many(stage: Stage, kind: str) -> dict[str, float | str]:
     """SQLite's files, one for each tenant: the harshest case, as nothing of a pool is shared."""
-    provider = await stage.files(kind) if kind not in {p.name for p in stage.folder.iterdir()} else None
-    assert provider is not None
-    ids: list[str] = []
-    for n in range(TENANTS):
-        tenant = await stage.tenant(f"many-{n:04d}")
-        await stage.database(tenant, provider)
-        ids.append(tenant.id)
+    ids = await stage.crowd(await stage.files(kind), TENANTS)
     before = _rss()
     storages = [await stage.factory.get_storage("main", tenant_id=id) for id in ids]
     opened = (_rss() - before) / TENANTS / 1e3
     again = [await _again(stage, ids) for _ in range(ROUNDS)]
     collections = [storage.collection("orders") for storage in storages]
-    for collection in collections:
+    for collection in collections[:WARM]:
         await collection.insert(document(1), "o-1")
-    used = (_rss() - before) / TENANTS / 1e3
+    warm = _rss()
+    for collection in collections[WARM:]:
+        await collection.insert(document(1), "o-1")
     return {
         "tenants_open_again_us": median(again),
         "tenants_rss_opened_kb": opened,
-        "tenants_rss_used_kb": used,
-        **await _compared(collections),
+        "tenants_pool_mb": (warm - before) / 1e6,
+        "tenants_rss_idle_kb": (_rss() - warm) / (TENANTS - WARM) / 1e3,
+        "tenants_64_active_x_10": await _compared(collections[:10], collections[:64]),
+        "tenants_uniform_1000_x_10": await _compared(collections[:10], collections),
     }
 
 
@@ -48,28 +47,28 @@ async def _again(stage: Stage, ids: Sequence[str]) -> float:
     return (time.perf_counter() - began) / len(ids) * 1e6
 
 
-async def _compared(collections: Sequence[Collection]) -> dict[str, float | str]:
+async def _compared(few: Sequence[Collection], many: Sequence[Collection]) -> float:
+    """The speed with many active tenants as a multiple of that with few; in short turns."""
     chance = random.Random(7)
-    crowds = {"10": collections[:10], "64": collections[:64], "1000": collections}
-    speeds: dict[str, list[float]] = {name: [] for name in crowds}
+    found: list[float] = []
     for turn in range(ROUNDS + 1):
-        for name, crowd in crowds.items():
-            chosen = [chance.choice(crowd) for _ in range(CALLS)]
-            for collection in crowd if len(crowd) < 100 else ():
-                await collection.get("o-1")  # they are the active ones now
-            began = time.perf_counter()
-            for n, collection in enumerate(chosen):
-                if n % 10:
-                    await collection.get("o-1")
-                else:
-                    await collection.update("o-1", {"qty": n})
-            if turn:
-                speeds[name].append(CALLS / (time.perf_counter() - began))
-    return {
-        "tenants_10_active_us": 1e6 / median(speeds["10"]),
-        "tenants_64_active_x_10": median(a / b for a, b in zip(speeds["64"], speeds["10"], strict=True)),
-        "tenants_uniform_1000_x_10": median(a / b for a, b in zip(speeds["1000"], speeds["10"], strict=True)),
-    }
+        seconds = {len(few): 0.0, len(many): 0.0}
+        for _ in range(SLICES):
+            for crowd in (few, many):
+                if crowd is few:
+                    for collection in few:
+                        await collection.get("o-1")  # they are the active ones now
+                chosen = [chance.choice(crowd) for _ in range(CALLS // SLICES)]
+                began = time.perf_counter()
+                for n, collection in enumerate(chosen):
+                    if n % 10:
+                        await collection.get("o-1")
+                    else:
+                        await collection.update("o-1", {"qty": n})
+                seconds[len(crowd)] += time.perf_counter() - began
+        if turn:
+            found.append(seconds[len(few)] / seconds[len(many)])
+    return median(found)
 
 
 def _rss() -> float:

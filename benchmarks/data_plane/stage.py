@@ -2,12 +2,13 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from storage_core.bootstrap import Core, migrate, open_core
 from storage_core.domain.context import Context, local_context
-from storage_core.domain.database import Database
+from storage_core.domain.database import Database, DatabaseStatus
 from storage_core.domain.provider import Endpoint, Provider
 from storage_core.domain.tenant import Tenant
 from storage_core.services.databases import CreateDatabase
@@ -55,6 +56,23 @@ class Stage:
         return await self.core.databases.create(
             root(), CreateDatabase(provider_id=provider.id, name=name, tenant_id=tenant.id)
         )
+
+    async def crowd(self, provider: Provider, count: int) -> list[str]:
+        """So many tenants with a database each, without an operation for every one of them; answers their ids."""
+        engine, now = await self.core.databases.engine_of(provider), self.core.kernel.now()
+        rows: list[Database] = []
+        async with self.core.kernel.catalog.write() as uow:
+            for n in range(count):
+                tenant = Tenant(self.core.kernel.new_id(), f"many-{n:04d}", f"Many {n}", now, now)
+                await uow.tenants.add(tenant)
+                wanted = CreateDatabase(provider_id=provider.id, name="main", tenant_id=tenant.id)
+                row, _ = await self.core.databases.reserve(uow, root(), wanted)
+                location = engine.location(row.physical_name)
+                rows.append(replace(row, status=DatabaseStatus.READY, location=location))
+                await uow.databases.add(rows[-1])
+        for row in rows:
+            await engine.databases.create(row.physical_name, {})
+        return [row.tenant_id or "" for row in rows]
 
 
 @asynccontextmanager
