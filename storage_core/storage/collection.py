@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from ..bootstrap import new_ordered_id
-from ..domain.errors import InvalidRequest, StorageError
+from ..domain.errors import InvalidRequest
 from ..domain.order import decode_cursor, parse_sort
 from ..domain.query import OWN, Path, parse_path, parse_where
 from ..domain.record import MAX_LIMIT, Find, Index, Outcome, Row, Write, checked_id
@@ -14,11 +14,9 @@ from ..domain.value import Loss, Mode, decode, encode, encode_value, is_plain, o
 from ..ports.collection import Collection as Port
 from ..tenancy import TenantScope, optional_tenant
 from .asking import Query
+from .bulk import many
 from .document import Change, Document
 from .link import Tie
-
-#: Items of a bulk call that go to the engine at once.
-BATCH = 1000
 
 
 class Shape:
@@ -253,29 +251,7 @@ class Collection:
         return values, tagged, losses
 
     async def _many(self, call: str, ids: list[str], write: Callable[[int], Write]) -> list[Outcome]:
-        port = self._ready() or await self._bind()
-        outcomes: list[Outcome] = []
-        for start in range(0, len(ids), BATCH):
-            at = range(start, min(start + BATCH, len(ids)))
-            outcomes += await self._batch(port, call, ids, write, at)
-        return outcomes
-
-    async def _batch(
-        self, port: Port, call: str, ids: list[str], write: Callable[[int], Write], places: range
-    ) -> list[Outcome]:
-        """One batch through the engine; what is wrong in itself does not get that far."""
-        refused: dict[int, Outcome] = {}
-        writes: list[Write] = []
-        for at in places:
-            try:
-                writes.append(write(at))
-            except StorageError as error:
-                refused[at] = Outcome(str(ids[at]), error=error)
-        outcomes: list[Outcome] = await getattr(port, call)(writes, self._now()) if writes else []
-        if not refused:
-            return outcomes
-        done = iter(outcomes)
-        return [refused[at] if at in refused else next(done) for at in places]
+        return await many(getattr(self._ready() or await self._bind(), call), ids, write, self._now)
 
     def _shaped(self) -> Shape:
         if self._shape is None:

@@ -9,7 +9,14 @@ from typing import Any
 import pytest
 
 from storage_core.bootstrap.sources import OrderedIds
-from storage_core.domain.errors import InvalidRequest, NameTaken, NotFound, TenantMismatch, VersionConflict
+from storage_core.domain.errors import (
+    InvalidRequest,
+    NameTaken,
+    NotFound,
+    TenantMismatch,
+    Unreachable,
+    VersionConflict,
+)
 from storage_core.domain.value import Mode
 from storage_core.ports.collection import Collection as Port
 from storage_core.storage import Change, Collection, DocumentPage
@@ -279,3 +286,26 @@ async def test_a_handle_works_without_a_scope_and_in_its_own_alone(orders: Colle
 async def test_many_tasks_share_one_handle(orders: Collection) -> None:
     await asyncio.gather(*(orders.insert({"n": n}) for n in range(200)))
     assert await orders.count() == 200
+
+
+async def test_a_bulk_call_that_is_cancelled_leaves_no_batch_under_way(
+    desk: Desk, orders: Collection
+) -> None:
+    await orders.count()
+    desk.port.faults.held = asyncio.Event()
+    call = asyncio.create_task(orders.insert_many({"n": n} for n in range(3000)))
+    await desk.port.faults.waiting.wait()
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    desk.port.faults.held.set()
+    assert desk.port.faults.calls.count("insert_many") == 1
+    assert len(asyncio.all_tasks()) == 1
+
+
+async def test_a_bulk_call_ends_with_the_first_batch_that_fails(desk: Desk, orders: Collection) -> None:
+    await orders.count()
+    desk.port.faults.before = [Unreachable("away")]
+    with pytest.raises(Unreachable):
+        await orders.insert_many({"n": n} for n in range(3000))
+    assert await orders.count() == 0
