@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import secrets
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -23,6 +24,13 @@ from tests.contract.collection_contract import DELICATE, MIXED, CollectionContra
 from tests.contract.engine_contract import EngineContract
 
 T0 = datetime(2026, 3, 4, 5, 6, 7, 123457, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk may take its time: what is durable, and when, is looked at in `test_files_durable`."""
+    for call in ("fsync", "fdatasync"):
+        monkeypatch.setattr(os, call, lambda _: None)
 
 
 class FileEngineContract(EngineContract):

@@ -28,7 +28,7 @@ class Kept:
 
 
 class Form(Protocol):
-    """The checkpoint's form. Every method blocks; errors of the system pass, damage is EngineFailure.
+    """The checkpoint's form; `lags` is whether people miss in it what is in the journal. Every method blocks; errors of the system pass, damage is EngineFailure.
 
     Whoever calls `read`, `write`, `spread` and `remove` holds the journal's lock.
     """
@@ -36,6 +36,7 @@ class Form(Protocol):
     kind: EngineKind
     version: str
     shape: Shape
+    lags: bool
 
     def journal(self, path: Path) -> Path:
         """Where a database's journal lies."""
@@ -52,6 +53,10 @@ class Form(Protocol):
 
     def spread(self, path: Path, changes: Sequence[Change]) -> None:
         """Write durable changes to where people look for them, as far as that is not the checkpoint alone."""
+        ...
+
+    def settle(self, path: Path, touched: Iterable[tuple[str, str]]) -> None:
+        """Make durable what `spread` wrote of these documents; without the lock, while others write."""
         ...
 
     def write(self, path: Path, kept: Kept, touched: Iterable[tuple[str, str]]) -> None:

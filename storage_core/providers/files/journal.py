@@ -34,11 +34,11 @@ def opening(base: str, replaces: str) -> bytes:
 class Journal:
     """An open journal file. Locked by whoever writes or catches up: one at a time, of all processes.
 
-    `end` is how far this process has read or written. Every method but `behind`, `lock` and `unlock` blocks.
+    `begin` is where changes begin, `end` how far this process has read or written. Every method but `behind`, `lock` and `unlock` blocks.
     """
 
     def __init__(self, path: Path, file: int) -> None:
-        self.path, self.file, self.end = path, file, 0
+        self.path, self.file, self.begin, self.end = path, file, 0, 0
         self.base = self.replaces = ""
 
     @classmethod
@@ -67,7 +67,8 @@ class Journal:
             made.unlink(missing_ok=True)
             os.close(file)
             raise
-        journal.end, journal.base, journal.replaces = len(line), base, replaces
+        journal.begin = journal.end = len(line)
+        journal.base, journal.replaces = base, replaces
         return journal
 
     def lock(self) -> bool:
@@ -78,7 +79,8 @@ class Journal:
         return True
 
     def unlock(self) -> None:
-        fcntl.flock(self.file, fcntl.LOCK_UN)
+        if self.file >= 0:
+            fcntl.flock(self.file, fcntl.LOCK_UN)
 
     def behind(self) -> bool:
         """Whether another process wrote, or put another journal in its place."""
@@ -90,7 +92,7 @@ class Journal:
         return not os.fstat(self.file).st_nlink
 
     def read(self) -> list[bytes]:
-        """What was written since `end`, without a torn tail; locked, since otherwise it may be under way.
+        """What was written since `end`; a torn tail is cut off. Locked, since otherwise it may be under way.
 
         :raises EngineFailure: damage, anywhere but in a torn tail.
         """
@@ -100,12 +102,15 @@ class Journal:
         if self.end == 0:
             head = _header(self.path, lines)
             self.base, self.replaces = head["base"], head["replaces"]
+            self.begin = data.index(b"\n") + 1
             lines = lines[1:]
         self.end += good
+        if good < len(data):
+            os.ftruncate(self.file, self.end)
         return lines
 
     def append(self, payload: bytes) -> None:
-        """Write a line, durably; what a crash left behind `end` is cut off first. Locked."""
+        """Write a line, durably; what an attempt before left behind `end` is cut off first. Locked."""
         if os.fstat(self.file).st_size > self.end:
             os.ftruncate(self.file, self.end)
         line = framed(payload)

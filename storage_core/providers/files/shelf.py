@@ -47,7 +47,9 @@ class Shelf:
         self._take(loaded)
         self._jobs: deque[_Job] = deque()
         self._runner: asyncio.Task[None] | None = None
-        self._holding = False
+        self._settling: asyncio.Task[None] | None = None
+        #: Whether the lock is held and all is known; whether what others wrote is being learned.
+        self._holding = self._learning = False
         #: No longer to be used: closed, or not sure any more of what the disk holds.
         self.closed = False
         self._journal.unlock()
@@ -61,13 +63,18 @@ class Shelf:
         self.state, self._journal = loaded.state, loaded.journal
         self._stamp, self._touched = loaded.stamp, loaded.touched
         self._unspread: list[Change] = []
+        self._half: set[tuple[str, str]] = set()  # of what was touched, what is being made durable already
 
     def behind(self) -> bool:
         """Whether another process wrote since; while this one writes, none can have."""
-        return not self._holding and self._journal.behind()
+        return self._learning or (not self._holding and self._journal.behind())
 
     @property
     def resting(self) -> bool:
+        return self._settling is None and self._idle
+
+    @property
+    def _idle(self) -> bool:
         return self._runner is None or self._runner.done()
 
     @property
@@ -89,7 +96,7 @@ class Shelf:
         if self.closed:
             raise Interrupted("The database was closed.", hint="Try again.")
         self._jobs.append(job)
-        if self.resting:
+        if self._idle:
             self._runner = asyncio.create_task(self._run())
         return job.done
 
@@ -129,8 +136,10 @@ class Shelf:
                 self._touched.add((change.collection, id))
 
     async def close(self, *, tidy: bool = False) -> None:
-        """End when the writes that wait are done; `tidy` makes a checkpoint where the files lack something."""
-        if tidy and self._touched and not self.closed:
+        """End when the writes that wait are done; `tidy` brings files up to date in which people miss something."""
+        if self._settling is not None:
+            await asyncio.wait([self._settling])
+        if tidy and self.form.lags and self._journal.end > self._journal.begin and not self.closed:
             with contextlib.suppress(StorageError):  # nothing is lost: the journal has it
                 await self.checkpoint()
         self.closed = True
@@ -147,8 +156,7 @@ class Shelf:
                     await self._hold()
                     taken = self._next()
                     await self._serve(taken)
-                    if self._journal.end > max(CHECKPOINT_BYTES, self.state.bytes // 2):
-                        await self._checkpoint()
+                    await self._shorten()
                 except StorageError as error:
                     _fail([*taken, *self._jobs], error)
                     self._jobs.clear()
@@ -158,6 +166,31 @@ class Shelf:
             error = Interrupted("The call was cut off.", hint="Look whether it was done.")
             _fail([*taken, *self._jobs], error)
             self._jobs.clear()
+
+    async def _shorten(self) -> None:
+        """Begin a new journal when it is time: what can be made durable while others write is, before their turn."""
+        limit = max(CHECKPOINT_BYTES, self.state.bytes // 2)
+        if self._journal.end > limit and self._settling is None:
+            self._settling = asyncio.create_task(self._settle())
+        elif self._journal.end > 4 * limit:
+            await self._checkpoint()
+
+    async def _settle(self) -> None:
+        half = self._half = self._touched
+        self._touched = set()
+        try:
+            with contextlib.suppress(StorageError):  # then the next one tries; the journal has all of it
+                await self.offline(lambda: self._settled(sorted(half)))
+                if self._half is half:
+                    self._half = set()
+                    await self.checkpoint()
+        finally:
+            self._touched |= self._half
+            self._half, self._settling = set(), None
+
+    def _settled(self, touched: list[tuple[str, str]]) -> None:
+        with translated(self.path):
+            self.form.settle(self.path, touched)
 
     def _next(self) -> list[_Job]:
         """All that wait up to one that is alone; or that one."""
@@ -191,18 +224,21 @@ class Shelf:
             if time.monotonic() > deadline:
                 raise busy(self.path)
             await asyncio.sleep(PAUSE)
+        self._learning = self._journal.behind()
         self._holding = True
-        if self._journal.behind():
+        if self._learning:
             try:
                 await self._catch_up()
             except StorageError:
                 self.closed = True
                 raise
+            finally:
+                self._learning = False
 
     def _release(self) -> None:
         if self._holding:
             self._holding = False
-            self._journal.unlock()
+            self._journal.unlock()  # a closed one has let go already
 
     async def _catch_up(self) -> None:
         lines = await self.offline(self._rest)
@@ -211,7 +247,7 @@ class Shelf:
         if (following := await self.offline(lambda: self._following(lines))) is None:
             return await self._reload()
         self._learn(lines)
-        self._touched.clear()
+        self._touched, self._half = set[tuple[str, str]](), set[tuple[str, str]]()
         self._journal.close()
         self._journal, more, self._stamp = following
         self.state.base = self._journal.base
@@ -247,8 +283,16 @@ class Shelf:
                     self._touched.add((change.collection, id))
 
     async def _reload(self) -> None:
+        """Everything from the disk. Others may come in between: nobody reads until it is there."""
+        self._learning = True
         self._journal.close()
-        self._take(await self.offline(lambda: _loading(self.form, self.path)))
+        try:
+            self._take(await self.offline(lambda: _loading(self.form, self.path)))
+        except StorageError:
+            self.closed = True
+            raise
+        finally:
+            self._learning = False
 
     async def tidy(self) -> None:
         """Read the files anew, then make a checkpoint. Only for whoever has the database for itself."""
@@ -259,7 +303,7 @@ class Shelf:
         if await self.offline(self._stamped) != self._stamp:
             await self._reload()  # another program wrote the file: what it wrote stays
         base = new_base()
-        kept, touched = kept_of(self.state, base), sorted(self._touched)
+        kept, touched = kept_of(self.state, base), sorted(self._touched | self._half)
         try:
             fresh, stamp = await self.offline(lambda: self._made(kept, touched))
         except StorageError:
@@ -267,7 +311,7 @@ class Shelf:
             raise
         self._journal.close()
         self._journal, self._stamp, self.state.base = fresh, stamp, base
-        self._touched.clear()
+        self._touched, self._half = set[tuple[str, str]](), set[tuple[str, str]]()
         self._unspread.clear()
 
     def _stamped(self) -> object:

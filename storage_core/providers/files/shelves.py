@@ -44,19 +44,16 @@ class Shelves:
 
     async def shelf(self, name: str) -> Shelf:
         """An open database that knows what is stored."""
-        shelf = self.live.get(name)
-        if shelf is not None and not shelf.closed and shelf.behind():
+        while True:
+            shelf = await self.writing(name)
+            if not shelf.behind():
+                return shelf
             await shelf.fresh()
-        if shelf is None or shelf.closed or self.live.get(name) is not shelf:
-            shelf = await self._open(name)
-        self.live.move_to_end(name)
-        return shelf
 
     async def writing(self, name: str) -> Shelf:
         """An open database that is to be written to: it learns what others wrote when its turn comes."""
-        shelf = self.live.get(name)
-        if shelf is None or shelf.closed:
-            shelf = await self._open(name)
+        while (shelf := self.live.get(name)) is None or shelf.closed:
+            await self._open(name)  # somebody else may need its room before we come to use it: then once more
         self.live.move_to_end(name)
         return shelf
 
@@ -108,14 +105,16 @@ class Shelves:
         return shelf
 
     async def _make_room(self, newest: Shelf) -> None:
-        held = sum(shelf.state.bytes for shelf in self.live.values())
+        """Close what was not used for longest, as far as it rests."""
+        held, doomed = sum(shelf.state.bytes for shelf in self.live.values()), list[Shelf]()
         for name, shelf in list(self.live.items()):
             if len(self.live) <= MAX_OPEN and held <= MAX_BYTES:
-                return
+                break
             if shelf is not newest and shelf.resting:
                 held -= shelf.state.bytes
-                del self.live[name]
-                await shelf.close()
+                doomed.append(self.live.pop(name))
+        for shelf in doomed:
+            await shelf.close()
 
 
 def _remove(form: Form, path: Path) -> None:

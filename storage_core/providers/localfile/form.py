@@ -68,6 +68,7 @@ class LocalForm:
     kind = EngineKind.LOCALFILE
     version = str(FORMAT)
     shape = Shape("local files", (), _may_be, folder=True)
+    lags = False
 
     def journal(self, path: Path) -> Path:
         return path / OURS / JOURNAL
@@ -106,12 +107,15 @@ class LocalForm:
                 case _:
                     pass
 
-    def write(self, path: Path, kept: Kept, touched: Iterable[tuple[str, str]]) -> None:
+    def settle(self, path: Path, touched: Iterable[tuple[str, str]]) -> None:
         files = [path / name / file_of(id) for name, id in touched]
         folders = {folder for file in files for folder in (file.parent, file.parent.parent)}
         with ThreadPoolExecutor(SYNCS) as pool:
             list(pool.map(_sync, files))
             list(pool.map(_sync, folders))
+
+    def write(self, path: Path, kept: Kept, touched: Iterable[tuple[str, str]]) -> None:
+        self.settle(path, touched)
         settle(path)
         _replace(path / OURS / ABOUT, _about_text(kept))
         settle(path / OURS)

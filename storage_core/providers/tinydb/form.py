@@ -46,6 +46,7 @@ class TinyForm:
     kind = EngineKind.TINYDB
     version = tinydb.__version__
     shape = Shape("TinyDB", (JOURNAL,), _may_be, ending=".json")
+    lags = True
 
     def journal(self, path: Path) -> Path:
         return path.with_name(path.name + JOURNAL)
@@ -69,6 +70,9 @@ class TinyForm:
 
     def spread(self, path: Path, changes: Sequence[Change]) -> None:
         """Nothing: a TinyDB file is written as a whole."""
+
+    def settle(self, path: Path, touched: Iterable[tuple[str, str]]) -> None:
+        """Nothing: see `spread`."""
 
     def write(self, path: Path, kept: Kept, touched: Iterable[tuple[str, str]]) -> None:
         made = path.with_name(f"{PRIVATE}{secrets.token_hex(8)}")
