@@ -118,6 +118,12 @@ def _server() -> rx.Component:
             area(F, "tls_ca", "Certificate authority", hint="PEM text, for the two checking modes.", rows="3", default_value=F.given["tls_ca"]),
             _text("database", "Database", hint="PostgreSQL: to sign in to. MongoDB: the one that knows the user."),
             rx.el.div(_text("replica_set", "Replica set"), hidden=F.kind != "mongodb"),
+            rx.el.div(
+                _text("pooler_host", "PgBouncer", hint="In transaction mode: sessions of programs go through it."),
+                _text("pooler_port", "Its port", placeholder="6432", input_mode="numeric"),
+                class_name="sc-pair sc-pair-wide",
+                hidden=F.kind != "postgresql",
+            ),
         ),
         hidden=_IN_FILES | F.private,
         class_name="sc-form",

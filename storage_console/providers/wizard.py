@@ -27,8 +27,8 @@ from storage_core.services.providers import (
     UpdateProvider,
 )
 
-FIELDS = ("name", "host", "port", "user", "password", "database", "tls", "tls_ca", "replica_set", "path", "proof_provider_id")  # fmt: skip
-TEXTS = ("host", "port", "user", "database", "tls", "tls_ca", "replica_set")
+FIELDS = ("name", "host", "port", "user", "password", "database", "tls", "tls_ca", "replica_set", "pooler_host", "pooler_port", "path", "proof_provider_id")  # fmt: skip
+TEXTS = ("host", "port", "user", "database", "tls", "tls_ca", "replica_set", "pooler_host", "pooler_port")
 
 
 def connection(kind: str, data: dict[str, Any]) -> Connection:
@@ -40,11 +40,15 @@ def connection(kind: str, data: dict[str, Any]) -> Connection:
         return Connection(path=given["path"])
     if "host" not in given:
         raise InvalidRequest("The host is missing.", field="host", hint="Give the server's name or address.")
-    if not given.get("port", "1").isdigit():
-        raise InvalidRequest("The port is a number from 1 to 65535.", field="port")
+    for port in ("port", "pooler_port"):
+        if not given.get(port, "1").isdigit():
+            raise InvalidRequest("The port is a number from 1 to 65535.", field=port)
     wanted: dict[str, Any] = {k: given[k] for k in TEXTS if k in given}
     if kind != "mongodb":
         wanted.pop("replica_set", None)
+    if kind != "postgresql":
+        wanted.pop("pooler_host", None)
+        wanted.pop("pooler_port", None)
     if data.get("password"):
         wanted["password"] = str(data["password"])
     return Connection(**wanted)
@@ -183,6 +187,7 @@ def _given(row: Provider) -> dict[str, str]:
     known: dict[str, Any] = {
         "name": row.name, "host": end.host, "port": end.port, "user": end.user, "database": end.database,
         "tls": end.tls.value, "tls_ca": end.tls_ca, "replica_set": end.replica_set, "path": end.path,
+        "pooler_host": end.pooler_host, "pooler_port": end.pooler_port,
         "proof_provider_id": row.proof_provider_id or "none",
     }  # fmt: skip
     return {k: "" if v is None else str(v) for k, v in known.items()}

@@ -38,6 +38,7 @@ class Endpoint:
 
     Servers use host, port, user, database (the maintenance database on PostgreSQL, the authentication
     source on MongoDB), tls, tls_ca (PEM text) and replica_set (MongoDB); file engines use path, a directory.
+    `pooler_host` and `pooler_port` are a PgBouncer before a PostgreSQL server: sessions of programs go through it.
     """
 
     host: str | None = None
@@ -48,6 +49,8 @@ class Endpoint:
     tls_ca: str | None = None
     replica_set: str | None = None
     path: str | None = None
+    pooler_host: str | None = None
+    pooler_port: int | None = None
 
 
 class ProviderStatus(StrEnum):

@@ -2,24 +2,28 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from ..domain.errors import Gone, TooManyRequests
+from ..domain.errors import Gone, TooManyRequests, Unreachable
 
 CHECKOUT_SECONDS = 30.0
+#: More than the drivers take to give up by themselves.
+OPENING_SECONDS = 15.0
 IDLE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Connections in all, connections to one database, seconds a caller waits for one, seconds one is kept unused."""
+    """Connections in all, connections to one database; seconds: a caller waits for one, opening one may take, and one is
+    kept unused."""
 
     all: int
     each: int
     checkout: float = CHECKOUT_SECONDS
+    opening: float = OPENING_SECONDS
     idle: float = IDLE_SECONDS
 
 
@@ -62,7 +66,8 @@ class SessionPools:
         slot = await self._admitted(key)
         entered = False
         try:
-            async with slot.engine.connect() as connection:
+            async with AsyncExitStack() as stack:
+                connection = await self._opened(stack, slot)
                 entered = True
                 yield connection
         finally:
@@ -70,6 +75,16 @@ class SessionPools:
                 self._give_back(slot)
             else:
                 await self._discard(slot)
+
+    async def _opened(self, stack: AsyncExitStack, slot: _Slot) -> AsyncConnection:
+        """Also bounds the look whether a kept connection still lives: a pooler may hold that back for minutes."""
+        try:
+            async with asyncio.timeout(self._bounds.opening):
+                return await stack.enter_async_context(slot.engine.connect())
+        except TimeoutError:
+            raise Unreachable(
+                f"The database did not answer within {self._bounds.opening:g} seconds."
+            ) from None
 
     async def close(self) -> None:
         """Close every connection that nobody uses; the others when they are given back."""

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Annotated, Self
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 
 from ..domain.context import Context
 from ..domain.errors import (
@@ -57,13 +57,17 @@ class Connection(Request):
     """MongoDB: the replica set's name."""
     path: str | None = Field(None, max_length=4096)
     """SQLite, TinyDB, local files: the absolute directory that holds the databases."""
+    pooler_host: str | None = Field(None, min_length=1, max_length=253, examples=["pgbouncer.example"])
+    """PostgreSQL: a PgBouncer before the server; sessions of programs go through it, all else straight to the server."""
+    pooler_port: int | None = Field(None, ge=1, le=65535, examples=[6432])
+    """PostgreSQL: the PgBouncer's port; 6432, if left out."""
 
-    @field_validator("host")
+    @field_validator("host", "pooler_host")
     @classmethod
-    def _plain(cls, value: str | None) -> str | None:
+    def _plain(cls, value: str | None, info: ValidationInfo) -> str | None:
         """Before anything else sees it: people paste connection strings here, and the audit keeps what it is told."""
         if value is not None:
-            plain(value, "connection.host")
+            plain(value, f"connection.{info.field_name}")
         return value
 
     @model_validator(mode="after")
@@ -81,6 +85,10 @@ class Connection(Request):
             )
         if self.replica_set is not None and kind is not EngineKind.MONGODB:
             raise InvalidRequest("Only MongoDB has replica sets.", field="connection.replica_set")
+        if self.pooler_host is not None and kind is not EngineKind.POSTGRESQL:
+            raise InvalidRequest("Only PostgreSQL has a PgBouncer.", field="connection.pooler_host")
+        if self.pooler_host is None and self.pooler_port is not None:
+            raise InvalidRequest("The PgBouncer's host is missing.", field="connection.pooler_host")
         return Endpoint(**self.model_dump(exclude={"password"}))
 
 

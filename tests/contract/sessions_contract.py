@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import text
@@ -16,7 +17,7 @@ from storage_core.providers.sessions import Bounds, SessionPools
 class SessionsContract:
     """Inherit it; give an engine of the kind, and its sessions with bounds of the test's own."""
 
-    tight = Bounds(all=4, each=2, checkout=0.2, idle=0.1)
+    tight = Bounds(all=4, each=2, checkout=30.0, opening=3.0)
 
     @pytest.fixture
     async def made(self) -> AsyncIterator[Sessions]:
@@ -75,10 +76,12 @@ class SessionsContract:
         async with AsyncExitStack() as stack:
             for name in (names[0], names[0], names[1], names[1]):
                 await stack.enter_async_context(made.connection(name))
+            pools._bounds = replace(self.tight, checkout=0.1)
             for full in (names[0], names[2]):
                 with pytest.raises(TooManyRequests):
                     async with made.connection(full):
                         pass
+        pools._bounds = self.tight
         assert pools.connections == 4
         async with made.connection(names[2]), made.connection(names[2]):
             assert pools.connections == 4
@@ -95,10 +98,10 @@ class SessionsContract:
             assert self.pools(made).connections <= 4
 
     async def test_unused_connections_are_closed(self, made: Sessions, names: list[str]) -> None:
-        async with made.connection(names[0]):
-            pass
         pools = self.pools(made)
-        assert pools.connections == 1
+        pools._bounds = replace(self.tight, idle=0.05)
+        async with made.connection(names[0]):
+            assert pools.connections == 1
         assert pools._sweeper is not None
         async with asyncio.timeout(10):
             await pools._sweeper

@@ -4,18 +4,21 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from storage_core.domain.errors import Locked, Unreachable
-from storage_core.domain.provider import Endpoint
+from storage_core.domain.errors import Locked, NotFound, StorageError, Unreachable
+from storage_core.domain.provider import Endpoint, StepStatus
 from storage_core.ports.sessions import Access, Sessions
 from storage_core.providers.postgresql.engine import PostgresEngine
 from storage_core.providers.postgresql.sessions import PostgresSessions
 from storage_core.providers.sqlite.engine import SqliteEngine
 from storage_core.providers.sqlite.sessions import SqliteSessions, _Guarded
+from tests.contract.postgresql.pgbouncer import pgbouncer
 from tests.contract.sessions_contract import SessionsContract
 
 NAMES = ["tight_one", "tight_two", "tight_three"]
@@ -97,6 +100,8 @@ class TestSqlite(SessionsContract):
 
 @pytest.mark.servers
 class TestPostgresql(SessionsContract):
+    gone: tuple[type[StorageError], ...] = (NotFound,)
+
     @pytest.fixture
     async def engine(self, postgresql_server: tuple[Endpoint, str]) -> AsyncIterator[PostgresEngine]:
         engine = PostgresEngine(*postgresql_server)
@@ -105,7 +110,9 @@ class TestPostgresql(SessionsContract):
 
     @pytest.fixture
     async def made(self, engine: PostgresEngine) -> AsyncIterator[Sessions]:
-        sessions = PostgresSessions(engine._dialer, engine._databases.refuse_own, self.tight)
+        sessions = PostgresSessions(
+            engine._dialer, engine._databases.refuse_own, engine._pooler, bounds=self.tight
+        )
         yield sessions
         await sessions.close()
 
@@ -142,7 +149,7 @@ class TestPostgresql(SessionsContract):
         async with made.connection(names[2]):
             pass
         await engine.databases.drop(names[2])
-        with pytest.raises(Exception, match="does not exist"):
+        with pytest.raises(self.gone):
             async with made.connection(names[2]):
                 pass
 
@@ -153,3 +160,54 @@ class TestPostgresql(SessionsContract):
             async with engine.sessions.connection("any"):
                 pass
         await engine.close()
+
+
+@pytest.fixture(scope="module")
+async def pooler_port(postgresql_server: tuple[Endpoint, str]) -> AsyncIterator[int]:
+    async with pgbouncer(postgresql_server) as port:
+        if port is None:
+            pytest.skip("no PgBouncer to be had here")
+        yield port
+
+
+@pytest.mark.servers
+class TestPgbouncer(TestPostgresql):
+    """The same promises through a PgBouncer in transaction mode."""
+
+    #: It keeps people waiting while it tries to reach what is not there any more.
+    gone = (NotFound, Unreachable)
+
+    @pytest.fixture
+    async def engine(
+        self, postgresql_server: tuple[Endpoint, str], pooler_port: int
+    ) -> AsyncIterator[PostgresEngine]:
+        endpoint, password = postgresql_server
+        there = replace(endpoint, pooler_host="127.0.0.1", pooler_port=pooler_port)
+        engine = PostgresEngine(there, password)
+        yield engine
+        await engine.close()
+
+    async def test_a_statement_finds_its_way_on_every_connection_of_the_server(
+        self, made: Sessions, names: list[str]
+    ) -> None:
+        """Prepared under a name, it would meet connections that do not know it."""
+        statement = text("select pg_backend_pid() + cast(:none as int)")
+
+        async def ask(connection: AsyncConnection) -> int:
+            return int((await connection.execute(statement, {"none": 0})).scalar_one())
+
+        async with made.connection(names[0]) as one, made.connection(names[0]) as two:
+            for holding, asking in ((two, one), (one, two)) * 3:
+                await ask(asking)
+                await asking.commit()
+                held = await ask(holding)
+                assert await ask(asking) != held
+                await asking.commit()
+                await holding.commit()
+
+    async def test_the_test_of_the_connection_tries_the_way_through_it(self, engine: PostgresEngine) -> None:
+        assert (await engine.check())[-1].name == "pooler"
+        assert (await engine.check())[-1].status is StepStatus.PASSED
+        away = PostgresEngine(replace(engine._dialer.endpoint, pooler_port=1), engine._dialer.password)
+        assert (await away.check())[-1].status is StepStatus.WARNING
+        await away.close()

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any
 
 import asyncpg
 
@@ -35,8 +34,10 @@ class Dialer:
         password: str | None,
         connect_seconds: float = CONNECT_SECONDS,
         outbound: Outbound | None = None,
+        field: str = "connection.host",
     ) -> None:
-        self.endpoint = endpoint
+        """:param field: what names the host in a request."""
+        self.endpoint, self._field = endpoint, field
         self._outbound = outbound or PlainNames()
         self.connect_seconds = connect_seconds
         self.host = endpoint.host or "localhost"
@@ -46,12 +47,7 @@ class Dialer:
         self.password = password
         self.errors = ErrorMap(self.host, self.port, self.user, endpoint.tls, password)
         if not self.host.isprintable() or any(c in self.host for c in "/,@ "):
-            raise InvalidRequest("The host is not a name or an address.", field="connection.host")
-
-    @property
-    def statements(self) -> Mapping[str, Any]:
-        """How SQLAlchemy prepares statements on these connections."""
-        return {}
+            raise InvalidRequest("The host is not a name or an address.", field=field)
 
     @property
     def verifies(self) -> bool:
@@ -60,7 +56,7 @@ class Dialer:
     async def addresses(self) -> tuple[str, ...]:
         """The host's addresses in the system's order; domain errors when there is none or one is not allowed."""
         async with asyncio.timeout(self.connect_seconds):
-            return await self._outbound.addresses(self.host, self.port, "connection.host")
+            return await self._outbound.addresses(self.host, self.port, self._field)
 
     async def dial(
         self,
@@ -82,11 +78,14 @@ class Dialer:
         return await self._open(places[-1], database, settings, cached), places[-1]
 
     async def connect(
-        self, database: str | None = None, settings: Mapping[str, str] | None = None
+        self,
+        database: str | None = None,
+        settings: Mapping[str, str] | None = None,
+        cached: int = STATEMENTS,
     ) -> Connection:
         """A new connection; domain errors."""
         with self.errors.speaking(database):
-            return (await self.dial(database, settings))[0]
+            return (await self.dial(database, settings, cached=cached))[0]
 
     async def _open(
         self, address: str, database: str | None, settings: Mapping[str, str] | None, cached: int

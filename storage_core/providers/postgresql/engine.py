@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ...domain.errors import ToolMissing
 from ...domain.health import Health
-from ...domain.provider import Capability, CheckStep, Endpoint, EngineInfo, EngineKind, TlsMode
+from ...domain.provider import Capability, CheckStep, Endpoint, EngineInfo, EngineKind, StepStatus, TlsMode
 from ...ports.collection import Collections
 from ...ports.outbound import Outbound
 from ...ports.sessions import Sessions
@@ -19,6 +19,7 @@ from .dump import version_text
 from .errors import createdb_hint
 from .logins import PostgresLogins
 from .pool import Pool
+from .pooler import pooler_of, tried
 from .sessions import PostgresSessions
 from .tables import PostgresTables
 from .tools import Toolbox
@@ -55,7 +56,8 @@ class PostgresEngine:
         self.tables: PostgresTables | None = PostgresTables(self._pool)
         self._collections = PostgresCollections(self._dialer, self._databases.refuse_own)
         self.collections: Collections | None = self._collections
-        self._sessions = PostgresSessions(self._dialer, self._databases.refuse_own)
+        self._pooler = pooler_of(endpoint, password, connect_seconds, outbound)
+        self._sessions = PostgresSessions(self._dialer, self._databases.refuse_own, self._pooler)
         self.sessions: Sessions | None = self._sessions
         self.logins: PostgresLogins | None = PostgresLogins(self._pool)
         self.backup: PostgresBackup | None = PostgresBackup(
@@ -63,7 +65,10 @@ class PostgresEngine:
         )
 
     async def check(self) -> tuple[CheckStep, ...]:
-        return await Check(self._dialer).run()
+        steps = await Check(self._dialer).run()
+        if self._pooler is None or any(step.status is StepStatus.FAILED for step in steps):
+            return steps
+        return (*steps, await tried(self._pooler))
 
     async def health(self) -> Health:
         async def ask() -> Health:

@@ -122,7 +122,12 @@ class ErrorMap:
 
     def _server_said(self, error: asyncpg.PostgresError, database: str | None) -> StorageError:
         said = str(error.args[0]) if error.args else type(error).__name__
-        if isinstance(error, pg.InvalidCatalogNameError):
+        if isinstance(error, pg.InvalidCatalogNameError) or (
+            # PgBouncer's way to say the same
+            isinstance(error, pg.ProtocolViolationError)
+            and said.startswith("database ")
+            and said.endswith("does not exist")
+        ):
             return self._no_database(database)
         if isinstance(error, pg.InvalidAuthorizationSpecificationError) and not isinstance(
             error, pg.InvalidPasswordError

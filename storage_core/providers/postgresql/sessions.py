@@ -11,31 +11,42 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from ...domain.errors import Unavailable
 from ...ports.sessions import Access
 from ..sessions import Bounds, SessionPools
-from .dial import Connection, Dialer
+from .dial import STATEMENTS, Connection, Dialer
 from .pool import RECYCLE_SECONDS
+from .pooler import UNPREPARED
 from .sql import checked_database
 
 #: A server takes a hundred by default, and has other users.
 BOUNDS = Bounds(all=40, each=4)
+#: Before a database's name: which way its connections go.
+DIRECT, POOLED = "d:", "p:"
 
 
 class PostgresSessions:
-    """See the port. `refuse` raises for databases that are nobody's to open."""
+    """See the port. `refuse` raises for databases that are nobody's to open.
+
+    With a `pooler` rows are read and written through it; tables are shaped on the server itself.
+    """
 
     schema: str | None = "public"
     locking: str | None = "select pg_advisory_xact_lock(7230419)"
 
     def __init__(
-        self, dialer: Dialer, refuse: Callable[[str], Awaitable[None]], bounds: Bounds = BOUNDS
+        self,
+        dialer: Dialer,
+        refuse: Callable[[str], Awaitable[None]],
+        pooler: Dialer | None = None,
+        bounds: Bounds = BOUNDS,
     ) -> None:
-        self._dialer, self._refuse = dialer, refuse
+        self._dialer, self._refuse, self._pooler = dialer, refuse, pooler
         self.pools = SessionPools(self._build, bounds)
 
     @asynccontextmanager
     async def connection(
         self, database: str, access: Access = Access.WRITE
     ) -> AsyncGenerator[AsyncConnection]:
-        async with self.pools.connection(checked_database(database)) as connection:
+        way = DIRECT if self._pooler is None or access is Access.SHAPE else POOLED
+        async with self.pools.connection(way + checked_database(database)) as connection:
             if access is Access.READ:
                 await connection.execution_options(postgresql_readonly=True)
             yield connection
@@ -43,14 +54,18 @@ class PostgresSessions:
     async def close(self) -> None:
         await self.pools.close()
 
-    def _build(self, database: str) -> AsyncEngine:
+    def _build(self, key: str) -> AsyncEngine:
+        way, database = key[: len(DIRECT)], key[len(DIRECT) :]
+        dialer = self._dialer if way == DIRECT or self._pooler is None else self._pooler
+        direct = dialer is self._dialer
+
         async def dial() -> Connection:
             await self._refuse(database)
-            return await self._dialer.connect(database)
+            return await dialer.connect(database, cached=STATEMENTS if direct else 0)
 
         def connect() -> Any:
             dbapi: Any = engine.sync_engine.dialect.dbapi
-            return dbapi.connect(async_creator_fn=dial, **self._dialer.statements)
+            return dbapi.connect(async_creator_fn=dial, **({} if direct else UNPREPARED))
 
         engine = create_async_engine(
             "postgresql+asyncpg://",
@@ -64,15 +79,14 @@ class PostgresSessions:
 
         def broken(context: ExceptionContext) -> None:
             if context.is_disconnect and not context.is_pre_ping:
-                self._raise(context.original_exception, database)
+                _raise(dialer, context.original_exception, database)
 
         event.listen(engine.sync_engine, "handle_error", broken)
         return engine
 
-    def _raise(self, error: BaseException, database: str) -> NoReturn:
-        ours = self._dialer.errors.translate(error, database)
-        if not isinstance(
-            ours, Unavailable
-        ):  # what the driver calls a connection that broke while it was used
-            ours = self._dialer.errors.translate(EOFError())
-        raise ours from error
+
+def _raise(dialer: Dialer, error: BaseException, database: str) -> NoReturn:
+    ours = dialer.errors.translate(error, database)
+    if not isinstance(ours, Unavailable):
+        ours = dialer.errors.translate(EOFError())  # what became of a connection that broke while it was used
+    raise ours from error
