@@ -1,5 +1,6 @@
 """Opening engines: from a registered provider to a live one."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 from ..domain.provider import Endpoint, EngineKind, Provider
@@ -13,6 +14,10 @@ class Engines(Protocol):
 
     async def engine(self, provider: Provider, password: str | None) -> Engine:
         """The live engine of a provider's current revision; an older revision's is closed once unused."""
+        ...
+
+    def watch(self, engine: Engine, told: Callable[[], None]) -> None:
+        """Call `told`, a method whose object is held weakly, when this engine is to be used no more: ask for another."""
         ...
 
     def trial(

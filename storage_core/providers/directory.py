@@ -1,6 +1,7 @@
 """Live engines by provider: opened once per revision, bounded, closed when nobody uses them any more."""
 
 import asyncio
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -37,6 +38,14 @@ class _Entry:
     engine: Guarded
     breaker: Breaker
     idle_since: float | None = None
+    told: set["weakref.WeakMethod[Callable[[], None]]"] = field(default_factory=set)
+
+    def outdate(self) -> None:
+        """Tell those who hold the engine."""
+        for ref in list(self.told):
+            if (tell := ref()) is not None:
+                tell()
+        self.told.clear()
 
 
 class EngineDirectory:
@@ -82,6 +91,13 @@ class EngineDirectory:
             await self._close_unused()
             return entry.engine
 
+    def watch(self, engine: Engine, told: Callable[[], None]) -> None:
+        entry = next((entry for entry in self._entries.values() if entry.engine is engine), None)
+        if entry is None:
+            told()
+            return
+        entry.told.add(weakref.WeakMethod(told, entry.told.discard))
+
     def trial(
         self, kind: EngineKind, endpoint: Endpoint, password: str | None, *, own: bool = False
     ) -> Engine:
@@ -102,6 +118,7 @@ class EngineDirectory:
             doomed = [entry for id, entry in self._outdated if id == provider_id]
             self._outdated = [(id, entry) for id, entry in self._outdated if id != provider_id]
             if entry := self._entries.pop(provider_id, None):
+                entry.outdate()
                 doomed.append(entry)
             await _close_all(doomed)
 
@@ -124,7 +141,9 @@ class EngineDirectory:
         )
 
     def _retire(self, provider_id: str) -> None:
-        self._outdated.append((provider_id, self._entries.pop(provider_id)))
+        entry = self._entries.pop(provider_id)
+        self._outdated.append((provider_id, entry))
+        entry.outdate()
 
     async def _close_unused(self) -> None:
         now = self._clock()

@@ -40,6 +40,10 @@ class Link:
         self._lock: asyncio.Lock | None = None
         self._news = 0
         self._ports: dict[str, Port] = {}
+        self._watch()
+
+    def _watch(self) -> None:
+        self.door.kernel.engines.watch(self.standing.engine, self.stale)
 
     def stale(self) -> None:
         """Something about it may have changed: every handle looks before its next call."""
@@ -62,6 +66,7 @@ class Link:
                 while self.stamp is None:
                     news = self._news
                     self.standing = await self.door.standing(self.standing.database.id)
+                    self._watch()
                     if news == self._news:
                         self.stamp = object()
         return self.standing

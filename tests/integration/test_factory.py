@@ -198,3 +198,14 @@ async def test_storages_that_nobody_holds_are_let_go_beyond_the_limit(ground: Gr
             await factory.get_storage(tenant_id=tenant.id)
         assert factory.kept == 2
         assert (await factory.get_storage(tenant_id=tenants[0].id)).link is held.link
+
+
+async def test_handles_follow_to_the_engine_that_takes_the_place_of_theirs(ground: Ground) -> None:
+    tenant = await ground.tenant()
+    database = await ground.database(tenant)
+    storage = await ground.factory.get_storage("main", tenant_id=tenant.id)
+    before = storage.link.standing.engine
+    await ground.core.kernel.engines.forget(database.provider_id)
+    assert storage.link.stamp is None
+    assert (await storage.link.current()).engine is not before
+    assert await ground.factory.get_storage("main", tenant_id=tenant.id) is storage

@@ -120,3 +120,38 @@ def test_the_registry_knows_every_kind_and_builds_without_io() -> None:
     assert engine.kind is EngineKind.SQLITE
     with pytest.raises(TypeError):
         builder({EngineKind.SQLITE: {"no_such_option": 1}})(EngineKind.SQLITE, Endpoint(path="/x"), None)
+
+
+class Holder:
+    """Somebody who keeps an engine beyond one call."""
+
+    def __init__(self) -> None:
+        self.told = 0
+
+    def outdated(self) -> None:
+        self.told += 1
+
+
+async def test_who_holds_an_engine_is_told_when_it_is_to_be_used_no_more() -> None:
+    scene = Scene(engines=2)
+    holder = Holder()
+    for revision in (1, 2):
+        scene.directory.watch(await scene.directory.engine(provider("a", revision), None), holder.outdated)
+        assert holder.told == revision - 1
+    await scene.directory.engine(provider("b"), None)
+    await scene.directory.engine(provider("c"), None)
+    assert holder.told == 2, "another one took its place"
+    engine = await scene.directory.engine(provider("a", 2), None)
+    for _ in range(3):
+        scene.directory.watch(engine, holder.outdated)
+    await scene.directory.forget("a")
+    assert holder.told == 3
+    scene.directory.watch(engine, holder.outdated)
+    assert holder.told == 4, "at once, where it is so already"
+
+
+async def test_who_is_gone_is_not_told() -> None:
+    scene = Scene()
+    engine = await scene.directory.engine(provider("a"), None)
+    scene.directory.watch(engine, Holder().outdated)
+    await scene.directory.forget("a")
