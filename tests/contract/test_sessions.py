@@ -1,9 +1,10 @@
 """SQLAlchemy's connections to files and to a server."""
 
 import asyncio
+import secrets
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -118,12 +119,12 @@ class TestPostgresql(SessionsContract):
 
     @pytest.fixture
     async def names(self, engine: PostgresEngine) -> AsyncIterator[list[str]]:
-        for name in NAMES:
-            with suppress(Exception):
-                await engine.databases.drop(name)
+        # Each test its own: a PgBouncer remembers for a while that it could not sign in to a name.
+        made = [f"{name}_{secrets.token_hex(4)}" for name in NAMES]
+        for name in made:
             await engine.databases.create(name, {})
-        yield NAMES
-        await asyncio.gather(*(engine.databases.drop(name) for name in NAMES))
+        yield made
+        await asyncio.gather(*(engine.databases.drop(name) for name in made))
 
     async def test_a_connection_that_breaks_is_a_domain_error_and_the_next_one_is_new(
         self, made: Sessions, names: list[str]
