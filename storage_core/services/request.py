@@ -21,8 +21,8 @@ from ..domain.sizes import MAX_DEPTH, too_deep
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _CONTROL_IN_LINES = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
-#: What unlocks an engine is the engine's business, but for what ends a text in C.
-_CONTROL_IN_SECRET = re.compile(r"\x00")
+#: What unlocks an engine, and what people keep there, is the engine's business, but for what ends a text in C.
+_NUL = re.compile(r"\x00")
 _MANY: tuple[type, ...] = (dict, list, tuple)
 
 
@@ -32,6 +32,14 @@ class Lines:
 
 
 LINES = Lines()
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """Marks a field that holds people's own data: what they keep, they may keep as it is."""
+
+
+DATA = Data()
 
 
 class Request(BaseModel):
@@ -58,15 +66,15 @@ class Request(BaseModel):
     @classmethod
     def _printable(cls, value: Any, info: ValidationInfo) -> Any:
         """Control characters forge lines where texts are shown, and not every catalog and engine keeps a NUL."""
-        lines = LINES in cls.model_fields[info.field_name or ""].metadata
-        if _controlled(value, _CONTROL_IN_LINES if lines else _CONTROL):
+        marks = cls.model_fields[info.field_name or ""].metadata
+        if _controlled(value, _NUL if DATA in marks else _CONTROL_IN_LINES if LINES in marks else _CONTROL):
             raise ValueError("must not contain control characters")
         return value
 
 
 def _controlled(value: Any, control: re.Pattern[str]) -> bool:
     if isinstance(value, SecretStr):
-        return _CONTROL_IN_SECRET.search(value.get_secret_value()) is not None
+        return _NUL.search(value.get_secret_value()) is not None
     if isinstance(value, _MANY):
         parts: Iterable[Any] = chain(value, value.values()) if isinstance(value, dict) else value
         return any(_controlled(part, control) for part in parts)

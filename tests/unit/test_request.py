@@ -6,6 +6,7 @@ from pydantic import SecretStr, ValidationError
 from storage_core.services.databases import ConfigureDatabase
 from storage_core.services.declared import OPERATIONS
 from storage_core.services.providers import Connection, CreateProvider
+from storage_core.services.records import InsertRecord, UpdateRecord
 from storage_core.services.request import LINES, Request
 from storage_core.services.tenants import CreateTenant, SuspendTenant
 from storage_core.services.tokens import CreateToken
@@ -68,3 +69,13 @@ def test_texts_of_lines_keep_their_lines() -> None:
     pem = "-----BEGIN CERTIFICATE-----\nMII\n-----END CERTIFICATE-----\n"
     connection = Connection(host="db.example", user="u", password=SecretStr("a\tb"), tls_ca=pem)
     assert connection.tls_ca == pem
+
+
+def test_what_people_keep_is_theirs() -> None:
+    """A row with a colour code in it can be added, and mended."""
+    kept = {"line": "\x1b[31mred\x1b[0m\x7f\x85\r\n", "more": [{"\x07": "\x9b"}]}
+    at = {"database_id": "d", "name": "t"}
+    assert InsertRecord.model_validate({**at, "data": kept}).data == kept
+    assert UpdateRecord.model_validate({**at, "id": "1", "data": kept, "was": kept}).was == kept
+    with pytest.raises(ValidationError, match="control characters"):
+        InsertRecord.model_validate({**at, "data": {"nul": "a\x00b"}})
