@@ -169,14 +169,14 @@ class _Parser:
     def conditions(self, where: Any, at: str, depth: int) -> Node:
         if not isinstance(where, Mapping) or not where:
             _refuse(at, "is not a filter", "Write a dictionary of fields and what they must be.")
-        if depth > MAX_DEPTH:
-            _refuse(at, f"lies more than {MAX_DEPTH} levels deep", "Ask in a flatter way.")
         return _all([self._condition(key, value, f"{at}.{key}", depth) for key, value in where.items()])
 
     def _condition(self, key: Any, value: Any, at: str, depth: int) -> Node:
         self._nodes += 1
         if self._nodes > MAX_NODES:
             _refuse(at, f"is beyond {MAX_NODES} conditions", "Ask in several queries, or use $in.")
+        if depth > MAX_DEPTH:
+            _refuse(at, f"lies more than {MAX_DEPTH} levels deep", "Ask in a flatter way.")
         if key in ("$and", "$or"):
             if not isinstance(value, Sequence) or isinstance(value, str) or not value:
                 _refuse(at, "needs a list of filters", 'Write {"$or": [{…}, {…}]}.')

@@ -315,6 +315,13 @@ def _time(value: time) -> dict[str, Any]:
 
 _MICROSECOND = timedelta(microseconds=1)
 
+
+def _duration(value: timedelta) -> dict[str, Any]:
+    """Microseconds; beyond 64 bits (292 000 years) as text, which has no order."""
+    count = value // _MICROSECOND
+    return {"$duration": count} if MIN_INT <= count <= MAX_INT else {"$longDuration": str(count)}
+
+
 _TAGS: tuple[tuple[type, Callable[[Any], dict[str, Any]]], ...] = (
     (datetime, _datetime),
     (Decimal, lambda value: {"$numberDecimal": str(value)}),
@@ -326,13 +333,15 @@ _TAGS: tuple[tuple[type, Callable[[Any], dict[str, Any]]], ...] = (
     (str, _text),
     (date, lambda value: {"$day": value.isoformat()}),
     (time, _time),
-    (timedelta, lambda value: {"$duration": value // _MICROSECOND}),
+    (timedelta, _duration),
 )
 _SETS: tuple[type, ...] = (set, frozenset)
 _MANY: Mapping[type, str] = {tuple: "$tuple", set: "$set", frozenset: "$frozenset"}
 #: Tags whose contents sort as their values do, and those that can only be equal.
 _ORDERED = frozenset({"$date", "$localDate", "$day", "$time", "$duration"})
-_EQUAL = frozenset({"$numberDecimal", "$uuid", "$binary", "$integer", "$numberDouble", "$text"})
+_EQUAL = frozenset(
+    {"$numberDecimal", "$uuid", "$binary", "$integer", "$numberDouble", "$text", "$longDuration"}
+)
 
 
 def _shifted(value: datetime, microseconds: int) -> datetime:
@@ -362,6 +371,7 @@ _DECODERS: Mapping[str, Callable[[dict[str, Any]], Any]] = {
     "$day": lambda tagged: date.fromisoformat(tagged["$day"]),
     "$time": _to_time,
     "$duration": lambda tagged: tagged["$duration"] * _MICROSECOND,
+    "$longDuration": lambda tagged: int(tagged["$longDuration"]) * _MICROSECOND,
     "$tuple": lambda tagged: tuple(decode(item) for item in tagged["$tuple"]),
     "$set": lambda tagged: {decode(item) for item in tagged["$set"]},
     "$frozenset": lambda tagged: frozenset(decode(item) for item in tagged["$frozenset"]),
