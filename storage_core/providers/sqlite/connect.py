@@ -52,17 +52,25 @@ def uri_of(path: Path, mode: str) -> str:
     return f"file:{quote(os.fsencode(path))}?{mode}"
 
 
-def _connect(path: Path, mode: str) -> sqlite3.Connection:
+def _connect(
+    path: Path, mode: str, *, wait: float = BUSY_SECONDS, statements: int = 0, cache: int = 0
+) -> sqlite3.Connection:
     db = sqlite3.connect(
         uri_of(path, mode),
         uri=True,
         isolation_level=None,
         check_same_thread=False,
-        timeout=BUSY_SECONDS,
-        cached_statements=0,
+        timeout=wait,
+        cached_statements=statements,
     )
-    db.execute("PRAGMA trusted_schema=OFF")
-    db.execute("PRAGMA cell_size_check=ON")
+    try:
+        db.execute("PRAGMA trusted_schema=OFF")
+        db.execute("PRAGMA cell_size_check=ON")
+        if cache:
+            db.execute(f"PRAGMA cache_size={-cache}")
+    except BaseException:
+        db.close()
+        raise
     return db
 
 
@@ -118,22 +126,42 @@ class Halt:
         db.set_progress_handler(lambda: 1 if self.asked() else 0, PROGRESS_STEPS)
 
 
+def open_reader(
+    path: Path, *, untouched: bool = False, wait: float = BUSY_SECONDS, statements: int = 0, cache: int = 0
+) -> sqlite3.Connection:
+    """A connection that can only read: no attaching, no schema that runs code. Its errors are SQLite's.
+
+    The file is opened for writing where that is allowed, so that its log is tidied up on closing.
+    :param untouched: nobody else has the file; read it without locks, log or companions.
+    :param wait: seconds to wait for who holds the file.
+    :param statements: how many prepared statements to keep.
+    :param cache: KiB of pages to keep at most; SQLite's own measure if 0.
+    """
+    mode = "mode=ro&immutable=1" if untouched else "mode=rw" if os.access(path, os.W_OK) else "mode=ro"
+    db = _connect(path, mode, wait=wait, statements=statements, cache=cache)
+    try:
+        db.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
+        db.execute("PRAGMA query_only=ON")
+        db.set_authorizer(_only_reading)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def open_writer(path: Path, *, statements: int = 0, cache: int = 0) -> sqlite3.Connection:
+    """A connection that changes an existing file. Its errors are SQLite's; `statements`, `cache`: see `open_reader`."""
+    return _connect(path, "mode=rw", statements=statements, cache=cache)
+
+
 @contextlib.contextmanager
 def reading(
     path: Path, halt: Halt | None = None, *, untouched: bool = False
 ) -> Generator[sqlite3.Connection]:
-    """A connection that can only read: no attaching, no schema that runs code, errors translated.
-
-    The file is opened for writing where that is allowed, so that its log is tidied up on closing.
-    :param untouched: nobody else has the file; read it without locks, log or companions.
-    """
-    mode = "mode=ro&immutable=1" if untouched else "mode=rw" if os.access(path, os.W_OK) else "mode=ro"
+    """A reader (see `open_reader`) for a block; errors translated."""
     with translated(path):
-        db = _connect(path, mode)
+        db = open_reader(path, untouched=untouched)
         try:
-            db.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
-            db.execute("PRAGMA query_only=ON")
-            db.set_authorizer(_only_reading)
             if halt is not None:
                 halt.watch(db)
             yield db
@@ -145,7 +173,7 @@ def reading(
 def writing(path: Path, halt: Halt | None = None) -> Generator[sqlite3.Connection]:
     """A connection that changes an existing file; errors translated."""
     with translated(path):
-        db = _connect(path, "mode=rw")
+        db = open_writer(path)
         try:
             db.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 1)  # VACUUM attaches its copy
             if halt is not None:
@@ -163,7 +191,7 @@ def translated(path: Path) -> Generator[None]:
     except sqlite3.Error as error:
         raise translate(error, path.name) from error
     except OSError as error:
-        raise _from_system(error, path.name) from error
+        raise translate_system(error, path.name) from error
 
 
 def translate(error: sqlite3.Error, name: str) -> StorageError:
@@ -188,7 +216,8 @@ def translate(error: sqlite3.Error, name: str) -> StorageError:
     return EngineFailure(f"SQLite reported for {name}: {error}.")
 
 
-def _from_system(error: OSError, name: str) -> StorageError:
+def translate_system(error: OSError, name: str) -> StorageError:
+    """The domain error of what the disk reported."""
     if error.errno in (28, 122):  # ENOSPC, EDQUOT
         return StorageFull(f"No space left for {name}.", hint="Free space on the provider's disk.")
     if isinstance(error, PermissionError):

@@ -2,7 +2,7 @@
 
 import os
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from ...domain.database import DatabaseSchema, DatabaseStats, ExistingDatabase, OptimizeReport
@@ -19,8 +19,9 @@ COUNT_LIMIT = 64 << 20
 class SqliteDatabases:
     """The databases below one directory; a name is a path relative to it."""
 
-    def __init__(self, place: Place) -> None:
-        self._place = place
+    def __init__(self, place: Place, release: Callable[[str], Awaitable[None]]) -> None:
+        """:param release: closes a file that this process keeps open for its collections."""
+        self._place, self._release = place, release
 
     async def create(self, name: str, settings: Mapping[str, str]) -> str:
         """Make an empty database, in WAL mode unless the settings say otherwise; answers its absolute path."""
@@ -29,6 +30,7 @@ class SqliteDatabases:
 
     async def drop(self, name: str) -> None:
         """Remove the file and its companions; programs that have it open keep a file without a name."""
+        await self._release(name)
         await in_thread(lambda: _drop(self._place, name))
 
     async def existing(self) -> tuple[ExistingDatabase, ...]:
@@ -44,6 +46,7 @@ class SqliteDatabases:
 
     async def configure(self, name: str, settings: Mapping[str, str]) -> None:
         wanted, halt = checked(settings), Halt()
+        await self._release(name)
         await in_thread(lambda: configure(self._place.file(name), wanted, halt), halt)
 
     async def optimize(self, name: str) -> OptimizeReport:

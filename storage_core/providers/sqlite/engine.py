@@ -13,6 +13,8 @@ from ..files.check import checked
 from ..files.own import Own
 from ..probe import PROBE_SECONDS, probed, since
 from .backup import SqliteBackup
+from .collection_files import Files
+from .collections import SqliteCollections
 from .connect import in_thread
 from .databases import SqliteDatabases
 from .place import Place
@@ -21,7 +23,7 @@ from .tables import SqliteTables
 
 
 class SqliteEngine:
-    """One directory of databases. Between calls only sessions stay open, for a while."""
+    """One directory of databases. Between calls only sessions, and files whose collections are used, stay open."""
 
     kind = EngineKind.SQLITE
 
@@ -30,9 +32,10 @@ class SqliteEngine:
         :param own: what of the disk is the console's own, which no directory may hold or lie in.
         """
         self._place = Place(endpoint.path, own)
-        self.databases = SqliteDatabases(self._place)
+        self._files = Files(self._place)
+        self.databases = SqliteDatabases(self._place, self._files.release)
         self.tables: SqliteTables | None = SqliteTables(self._place)
-        self.collections: Collections | None = None
+        self.collections: Collections | None = SqliteCollections(self._files)
         self._sessions = SqliteSessions(self._place)
         self.sessions: Sessions | None = self._sessions
         self.logins: Logins | None = None  # whoever may open the files may open the databases
@@ -67,3 +70,4 @@ class SqliteEngine:
 
     async def close(self) -> None:
         await self._sessions.close()
+        await self._files.close()

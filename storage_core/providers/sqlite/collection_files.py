@@ -1,0 +1,301 @@
+"""Files with collections that are open: readers and the writer's lane of each, bounded, closed when idle."""
+
+import asyncio
+import resource
+import sqlite3
+import time
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from .collection_values import CACHE, prepare
+from .connect import BUSY_SECONDS, open_reader, translate, translate_system
+from .place import Place
+from .workers import READERS
+from .writer import Lane, close_later
+
+#: Readers of one file at once; more wait.
+MOST_READERS = 4
+#: Seconds after which an unused file is closed.
+IDLE = 60.0
+#: Seconds in which a reader may answer by key on the loop before a thread looks at the file again; a read there that
+#: took longer than `SLOW` sends the reads of the next `PAUSE` seconds to threads.
+TRUST, SLOW, PAUSE = 0.25, 0.001, 1.0
+STATEMENTS = 256
+_RETRY = 0.005
+
+Read = Callable[["Reader"], Any]
+
+
+def most_files() -> int:
+    """How many files may be open: three descriptors for each of its connections, and half of all left to others."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return 1024
+    return max(16, min(1024, soft // 14))
+
+
+class Reader:
+    """A connection that reads one file, and what it knows of it. Used by one job, or by the loop, at a time."""
+
+    __slots__ = ("db", "inode", "known", "wal")
+
+    def __init__(self, path: Path) -> None:
+        self.db = open_reader(path, wait=0, statements=STATEMENTS, cache=CACHE)
+        try:
+            prepare(self.db)
+            self.wal = self.db.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+            found = path.stat()
+        except BaseException:
+            self.db.close()
+            raise
+        self.inode = (found.st_dev, found.st_ino)
+        self.known: set[str] = set()
+
+
+class ReadJob:
+    """Something to be read on a thread."""
+
+    __slots__ = ("error", "future", "landed", "quick", "reader", "result", "work")
+
+    def __init__(self, future: "asyncio.Future[Any]", work: Read, reader: Reader | None) -> None:
+        self.future, self.work, self.reader = future, work, reader
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self.landed = self.quick = False
+
+
+class File:
+    """One open file. Lives on the loop; what reads and writes it runs on threads.
+
+    `point` is a reader that the loop itself may use for a read by key until `trusted`: the file was looked at and
+    read quickly a moment ago, so that such a read takes microseconds.
+    """
+
+    __slots__ = (
+        "_free",
+        "_landed",
+        "_path",
+        "_place",
+        "_readers",
+        "_settling",
+        "_waiting",
+        "lane",
+        "name",
+        "point",
+        "slow_until",
+        "trusted",
+        "used",
+    )
+
+    def __init__(self, place: Place, name: str, landed: Callable[["File"], None]) -> None:
+        self.name, self._place, self._path = name, place, place.located(name)
+        self._landed = landed
+        self.lane = Lane(place, name, self._after)
+        self.point: Reader | None = None
+        self.trusted = self.slow_until = self.used = 0.0
+        self._free: list[Reader] = []
+        self._readers = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._settling: list[asyncio.Future[None]] = []
+
+    @property
+    def idle(self) -> bool:
+        return not self._readers and not self._waiting and self.lane.idle
+
+    async def read(self, work: Read) -> Any:
+        """Read on a thread; when cancelled, SQLite is stopped."""
+        loop = asyncio.get_running_loop()
+        self.used = perf_counter()
+        while self._readers >= MOST_READERS:
+            await self._turn(loop.create_future())
+        self._readers += 1
+        job = ReadJob(loop.create_future(), work, self._reader())
+        READERS.submit(partial(self._read, job))
+        try:
+            return await job.future
+        except asyncio.CancelledError:
+            if not job.landed and job.reader is not None:
+                job.reader.db.interrupt()
+            raise
+
+    async def settled(self) -> None:
+        """Wait until nothing is under way; a transaction is undone."""
+        while not self.idle:
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._settling.append(future)
+            self.lane.cut()
+            await future
+
+    def slowed(self, now: float) -> None:
+        """A read on the loop took too long, or did not work: threads read for a while."""
+        self.trusted, self.slow_until = 0.0, now + PAUSE
+
+    def take(self) -> list[sqlite3.Connection]:
+        """Give up all connections, to be closed on threads. Only while idle."""
+        self.trusted = 0.0
+        readers = [*self._free, *([self.point] if self.point else [])]
+        self._free.clear()
+        self.point = None
+        writer = self.lane.take()
+        return [*(reader.db for reader in readers), *([writer] if writer else [])]
+
+    def _reader(self) -> Reader | None:
+        if self._free:
+            return self._free.pop()
+        point, self.point, self.trusted = self.point, None, 0.0
+        return point
+
+    async def _turn(self, turn: "asyncio.Future[None]") -> None:
+        self._waiting.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._next_turn()
+            raise
+
+    def _next_turn(self) -> None:
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+
+    def _after(self) -> None:
+        """On the loop, after everything that was done on a thread."""
+        for future in self._settling:
+            if not future.done():
+                future.set_result(None)
+        self._settling.clear()
+        self._landed(self)
+
+    def _read(self, job: ReadJob) -> None:
+        """On a thread."""
+        try:
+            self._answer(job)
+        except BaseException as error:  # noqa: BLE001 - whoever waits for it gets it
+            job.error = error
+            if isinstance(error, sqlite3.Error):
+                job.error = translate(error, self.name)
+            elif isinstance(error, OSError):
+                job.error = translate_system(error, self.name)
+        try:
+            job.future.get_loop().call_soon_threadsafe(self._land, job)
+        except RuntimeError:
+            return  # the loop is closed: nobody waits any more
+
+    def _answer(self, job: ReadJob) -> None:
+        if job.reader is not None and not self._is_same(job.reader):
+            job.reader.db.close()
+            job.reader = None
+        if job.reader is None:
+            self._path = self._place.file(self.name)
+        patience = time.monotonic() + BUSY_SECONDS
+        while True:
+            try:
+                job.reader = job.reader or Reader(self._path)
+                started = perf_counter()
+                job.result = job.work(job.reader)
+                job.quick = job.reader.wal and perf_counter() - started < SLOW
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > patience:
+                    raise
+            time.sleep(_RETRY)
+
+    def _is_same(self, reader: Reader) -> bool:
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            return False
+        return (found.st_dev, found.st_ino) == reader.inode
+
+    def _land(self, job: ReadJob) -> None:
+        """On the loop."""
+        job.landed = True
+        self._readers -= 1
+        if job.reader is not None:
+            self._keep(job.reader, job.quick)
+        self._next_turn()
+        if not job.future.done():
+            if job.error is None:
+                job.future.set_result(job.result)
+            else:
+                job.future.set_exception(job.error)
+        self._after()
+
+    def _keep(self, reader: Reader, quick: bool) -> None:
+        if self.point is None and quick and reader.wal:
+            now = perf_counter()
+            self.point = reader
+            self.trusted = now + TRUST if now >= self.slow_until else 0.0
+        elif not self._free:
+            self._free.append(reader)
+        else:
+            close_later([reader.db])
+
+
+class Files:
+    """The open files of one provider's directory, by name."""
+
+    def __init__(self, place: Place, most: int | None = None) -> None:
+        self._place, self.most = place, most or most_files()
+        self.open: dict[str, File] = {}
+        self._sweep: asyncio.TimerHandle | None = None
+
+    def file(self, name: str) -> File:
+        """The file of a database; nothing is opened before it is used."""
+        file = self.open.get(name)
+        if file is None:
+            file = self.open[name] = File(self._place, name, self._landed)
+            file.used = perf_counter()
+            if self._sweep is None:
+                self._sweep = asyncio.get_running_loop().call_later(IDLE / 2, self._look)
+            if len(self.open) > self.most:
+                self._close_some()
+        return file
+
+    async def release(self, name: str) -> None:
+        """Close a file, once what is under way is done: whoever asks next opens it again."""
+        while (file := self.open.get(name)) is not None:
+            await file.settled()
+            if self.open.pop(name, None) is file and (connections := file.take()):
+                await asyncio.to_thread(_close_all, connections)
+
+    async def close(self) -> None:
+        """Close all files; idempotent."""
+        if self._sweep is not None:
+            self._sweep.cancel()
+            self._sweep = None
+        for name in list(self.open):
+            await self.release(name)
+
+    def _landed(self, file: File) -> None:
+        if len(self.open) > self.most and file.idle:
+            self._close_some()
+
+    def _close_some(self) -> None:
+        """Close the files unused for longest, down to some below the bound, so that this is seldom needed."""
+        idle = sorted((f for f in self.open.values() if f.idle), key=lambda f: f.used)
+        for file in idle[: len(self.open) - self.most + self.most // 16]:
+            del self.open[file.name]
+            close_later(file.take())
+
+    def _look(self) -> None:
+        """A timer: close what nobody uses."""
+        before = perf_counter() - IDLE
+        for file in [f for f in self.open.values() if f.idle and f.used < before]:
+            del self.open[file.name]
+            close_later(file.take())
+        self._sweep = None
+        if self.open:
+            self._sweep = asyncio.get_running_loop().call_later(IDLE / 2, self._look)
+
+
+def _close_all(connections: list[sqlite3.Connection]) -> None:
+    for db in connections:
+        db.close()
