@@ -7,6 +7,8 @@ from functools import partial
 from time import perf_counter
 from typing import Any
 
+import orjson
+
 from ...domain.query import Node, Path, projected
 from ...domain.record import Find, Index, Outcome, Quota, Row, Write
 from . import collection_index as indexing
@@ -43,6 +45,10 @@ class SqliteCollection:
                     file.used = after = perf_counter()
                     if after - now > SLOW:
                         file.slowed(after)
+                    elif file.strikes:
+                        file.strikes = 0
+                    if now > file.renew:
+                        file.look_again(point)
                     return None if row is None else as_row(id, row)
         return await self._read(partial(documents.read_row, table=self._table, id=id), None)
 
@@ -207,7 +213,11 @@ class SqliteSessionCollection(SqliteCollection):
 
 
 def _rows(db: sqlite3.Connection, sql: str, operands: list[Any], find: Find) -> list[Row]:
-    rows = [as_row(row[0], row[1:]) for row in db.execute(sql, operands)]
+    loads, moment = orjson.loads, documents.parsed_moment
+    rows = [
+        Row(id, version, moment(created), moment(updated), loads(body), tagged == 1)
+        for id, version, created, updated, tagged, body in db.execute(sql, operands).fetchall()
+    ]
     if find.fields is not None:
         for row in rows:
             row.body = projected(row.body, find.fields)

@@ -1,6 +1,8 @@
 """Files with collections that are open: readers and the writer's lane of each, bounded, closed when idle."""
 
 import asyncio
+import contextlib
+import math
 import resource
 import sqlite3
 import time
@@ -18,12 +20,13 @@ from .workers import READERS
 from .writer import Lane, close_later
 
 #: Readers of one file at once; more wait.
-MOST_READERS = 4
+MOST_READERS = 3
 #: Seconds after which an unused file is closed.
 IDLE = 60.0
-#: Seconds in which a reader may answer by key on the loop before a thread looks at the file again; a read there that
-#: took longer than `SLOW` sends the reads of the next `PAUSE` seconds to threads.
-TRUST, SLOW, PAUSE = 0.25, 0.001, 1.0
+#: Seconds in which a reader may answer by key on the loop, and after which a thread looks at the file meanwhile.
+TRUST, RENEW = 1.0, 0.25
+#: `STRIKES` reads on the loop in a row that took longer than `SLOW` seconds send those of the next `PAUSE` to threads.
+SLOW, STRIKES, PAUSE = 0.001, 3, 1.0
 STATEMENTS = 256
 _RETRY = 0.005
 
@@ -59,20 +62,20 @@ class Reader:
 class ReadJob:
     """Something to be read on a thread."""
 
-    __slots__ = ("error", "future", "landed", "quick", "reader", "result", "work")
+    __slots__ = ("error", "future", "landed", "reader", "result", "work")
 
     def __init__(self, future: "asyncio.Future[Any]", work: Read, reader: Reader | None) -> None:
         self.future, self.work, self.reader = future, work, reader
         self.result: Any = None
         self.error: BaseException | None = None
-        self.landed = self.quick = False
+        self.landed = False
 
 
 class File:
     """One open file. Lives on the loop; what reads and writes it runs on threads.
 
-    `point` is a reader that the loop itself may use for a read by key until `trusted`: the file was looked at and
-    read quickly a moment ago, so that such a read takes microseconds.
+    `point` is a reader that the loop itself may use for a read by key until `trusted`: the file was read a moment ago
+    and is the same, and such reads have been quick, so that one takes microseconds. After `renew` a thread looks again.
     """
 
     __slots__ = (
@@ -86,7 +89,9 @@ class File:
         "lane",
         "name",
         "point",
+        "renew",
         "slow_until",
+        "strikes",
         "trusted",
         "used",
     )
@@ -96,7 +101,8 @@ class File:
         self._landed = landed
         self.lane = Lane(place, name, self._after)
         self.point: Reader | None = None
-        self.trusted = self.slow_until = self.used = 0.0
+        self.trusted = self.renew = self.slow_until = self.used = 0.0
+        self.strikes = 0
         self._free: list[Reader] = []
         self._readers = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
@@ -131,8 +137,33 @@ class File:
             await future
 
     def slowed(self, now: float) -> None:
-        """A read on the loop took too long, or did not work: threads read for a while."""
-        self.trusted, self.slow_until = 0.0, now + PAUSE
+        """A read on the loop took too long, or did not work."""
+        self.strikes += 1
+        if self.strikes >= STRIKES:
+            self.trusted, self.slow_until, self.strikes = 0.0, now + PAUSE, 0
+
+    def look_again(self, reader: Reader) -> None:
+        """Have a thread see whether the file is still the one that the loop reads."""
+        self.renew = math.inf
+        READERS.submit(partial(self._look, asyncio.get_running_loop(), reader))
+
+    def _look(self, loop: asyncio.AbstractEventLoop, reader: Reader) -> None:
+        same = self._is_same(reader)
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(self._looked, reader, same)
+
+    def _looked(self, reader: Reader, same: bool) -> None:
+        if self.point is not reader:
+            return
+        if same:
+            self._trust(perf_counter())
+        else:
+            self.point, self.trusted = None, 0.0
+            close_later([reader.db])
+
+    def _trust(self, now: float) -> None:
+        if now >= self.slow_until:
+            self.trusted, self.renew = now + TRUST, now + RENEW
 
     def take(self) -> list[sqlite3.Connection]:
         """Give up all connections, to be closed on threads. Only while idle."""
@@ -183,10 +214,8 @@ class File:
                 job.error = translate(error, self.name)
             elif isinstance(error, OSError):
                 job.error = translate_system(error, self.name)
-        try:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
             job.future.get_loop().call_soon_threadsafe(self._land, job)
-        except RuntimeError:
-            return  # the loop is closed: nobody waits any more
 
     def _answer(self, job: ReadJob) -> None:
         if job.reader is not None and not self._is_same(job.reader):
@@ -198,9 +227,7 @@ class File:
         while True:
             try:
                 job.reader = job.reader or Reader(self._path)
-                started = perf_counter()
                 job.result = job.work(job.reader)
-                job.quick = job.reader.wal and perf_counter() - started < SLOW
                 return
             except sqlite3.OperationalError as error:
                 if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > patience:
@@ -219,7 +246,7 @@ class File:
         job.landed = True
         self._readers -= 1
         if job.reader is not None:
-            self._keep(job.reader, job.quick)
+            self._keep(job.reader)
         self._next_turn()
         if not job.future.done():
             if job.error is None:
@@ -228,15 +255,12 @@ class File:
                 job.future.set_exception(job.error)
         self._after()
 
-    def _keep(self, reader: Reader, quick: bool) -> None:
-        if self.point is None and quick and reader.wal:
-            now = perf_counter()
+    def _keep(self, reader: Reader) -> None:
+        if self.point is None and reader.wal:
             self.point = reader
-            self.trusted = now + TRUST if now >= self.slow_until else 0.0
-        elif not self._free:
-            self._free.append(reader)
+            self._trust(perf_counter())
         else:
-            close_later([reader.db])
+            self._free.append(reader)
 
 
 class Files:

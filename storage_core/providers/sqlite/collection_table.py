@@ -14,6 +14,7 @@ from sqlalchemy import (
     bindparam,
     delete,
     insert,
+    literal_column,
     select,
     update,
 )
@@ -58,7 +59,7 @@ class CollectionTable:
         c = table.c
         mine, at_version = c.id == bindparam("key"), c.version == bindparam("wanted")
         new = {
-            "version": c.version + 1,
+            "version": literal_column("version + 1"),
             "updated_at": bindparam("at"),
             "tagged": bindparam("mark"),
             "body": bindparam("text"),

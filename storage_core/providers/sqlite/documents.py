@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import orjson
@@ -18,6 +18,10 @@ from .collection_table import CollectionTable, found
 from .writer import Lane
 
 Step = Callable[[sqlite3.Connection], Any]
+
+
+#: Documents that are written together share their moments: most are parsed already.
+parsed_moment = lru_cache(4096)(datetime.fromisoformat)
 
 
 def read_row(db: sqlite3.Connection, table: CollectionTable, id: str) -> Row | None:

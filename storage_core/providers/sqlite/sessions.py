@@ -99,12 +99,12 @@ class SqliteSessions:
 
 
 class _Guarded(sqlite3.Connection):
-    """A connection that trusts the file with nothing, and opens no other."""
+    """A connection that opens no other file. For what a file's schema may call see `connect`."""
 
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
         self.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
-        for pragma in ("trusted_schema=OFF", "cell_size_check=ON", "foreign_keys=ON"):
+        for pragma in ("cell_size_check=ON", "foreign_keys=ON"):
             self.execute(f"PRAGMA {pragma}")
 
     def close(self) -> None:

@@ -156,12 +156,18 @@ class Lane:
         return Locked(detail, hint="Try again; inside a transaction use its own collections.")
 
     def _drain(self) -> None:
+        self._drain_from(self._next())
+
+    def _drain_from(self, jobs: list[Job]) -> None:
+        """On a thread: what there is. Who gets an answer finds the lane idle if it is."""
         for _ in range(TURNS):
-            jobs = self._next()
             if not jobs:
                 return
-            self._work(jobs)
-        WRITERS.submit(self._drain)
+            done = self._work(jobs)
+            jobs = self._next()
+            self._answer(done)
+        if jobs:
+            WRITERS.submit(partial(self._drain_from, jobs))
 
     def _next(self) -> list[Job]:
         """What is to be done together; nothing, and then nobody is running any more."""
@@ -179,7 +185,8 @@ class Lane:
             self._running = bool(jobs)
             return jobs
 
-    def _work(self, jobs: list[Job]) -> None:
+    def _work(self, jobs: list[Job]) -> list[Job]:
+        """Do them; answers who is to be told, with what became of each."""
         held = self._held
         try:
             if held:
@@ -192,6 +199,9 @@ class Lane:
                 job.error = job.error or told
         if jobs[0].work in _ENDS or (jobs[0].work is _begin and jobs[0].error is not None):
             jobs += self._let_go()
+        return jobs
+
+    def _answer(self, jobs: list[Job]) -> None:
         try:
             jobs[0].future.get_loop().call_soon_threadsafe(self._settle, jobs)
         except RuntimeError:
