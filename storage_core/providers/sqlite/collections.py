@@ -10,7 +10,7 @@ from . import collection_index as indexing
 from . import quota as counting
 from .collection import SqliteCollection, SqliteSessionCollection
 from .collection_files import Files, Reader
-from .collection_table import collection_table, collections
+from .collection_table import PREFIX, collection_table, collections
 from .connect import quoted
 from .documents import exists
 from .writer import Lane
@@ -19,6 +19,7 @@ from .writer import Lane
 class SqliteCollections:
     """See the port. Patterns and full-text search are left out: without an index they would read everything."""
 
+    prefix = PREFIX
     abilities = frozenset({Ability.TRANSACTIONS})
 
     def __init__(self, files: Files) -> None:
