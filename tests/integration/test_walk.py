@@ -131,7 +131,7 @@ SIGNED_IN = {
     ("GET", "/metrics"),
 }
 #: Commands that are no operations: they work on the home of whoever runs them.
-LOCAL_COMMANDS = {"worker", "openapi", "unlock"}
+LOCAL_COMMANDS = {"worker", "openapi", "unlock", "migrate"}
 REFUSED = {"forbidden", "not_found"}
 #: The stage asks these about something that is not on the engine, so that nothing is started or taken.
 NOT_THERE = {"databases.adopt", "engines.stop"}
