@@ -4,12 +4,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .storage import Change, Collection, Document, Storage, StorageFactory
+    from .storage.audited import AuditedDocument
+    from .storage.document_migrations import DocumentMigration
     from .tenancy import current_tenant, tenant_scope
 
 __all__ = [
+    "AuditedDocument",
     "Change",
     "Collection",
     "Document",
+    "DocumentMigration",
     "Storage",
     "StorageFactory",
     "current_tenant",
@@ -23,6 +27,14 @@ def __getattr__(name: str) -> Any:
         from . import tenancy
 
         return getattr(tenancy, name)
+    if name == "AuditedDocument":
+        from .storage.audited import AuditedDocument
+
+        return AuditedDocument
+    if name == "DocumentMigration":
+        from .storage.document_migrations import DocumentMigration
+
+        return DocumentMigration
     if name in __all__:
         from . import storage
 

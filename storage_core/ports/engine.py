@@ -8,6 +8,7 @@ from ..domain.health import Health
 from ..domain.provider import CheckStep, EngineInfo, EngineKind
 from .backup import Backup
 from .collection import Collections
+from .documents import Documents
 from .logins import Logins
 from .sessions import Sessions
 from .tables import Tables
@@ -46,8 +47,9 @@ class Engine(Protocol):
     Every failure surfaces as a domain error (Unreachable, NameUnresolved, TlsMismatch, SignInRejected,
     MissingPrivilege, NotFound, EngineFailure); driver errors never pass. `backup` is None where the engine
     cannot be backed up, `logins` where it knows none, `collections` where it keeps no documents, `tables` where
-    nothing is there but collections, `sessions` where SQLAlchemy does not speak to it. Calls are safe to repeat unless
-    a facet says otherwise; the wrappers retry only transient errors of calls that read.
+    nothing is there but collections, `sessions` where SQLAlchemy does not speak to it, `documents` where Beanie does
+    not. Calls are safe to repeat unless a facet says otherwise; the wrappers retry only transient errors of calls that
+    read.
     """
 
     kind: EngineKind
@@ -57,6 +59,7 @@ class Engine(Protocol):
     collections: Collections | None
     tables: Tables | None
     sessions: Sessions | None
+    documents: Documents | None
 
     async def check(self) -> tuple[CheckStep, ...]:
         """Test step by step: name, tcp, tls, sign_in, privileges; stops at the first failure, the rest skipped."""

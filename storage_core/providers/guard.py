@@ -13,6 +13,7 @@ from ..domain.health import Health
 from ..domain.provider import CheckStep, EngineInfo
 from ..ports.backup import Backup, Dump, OnProgress, Piece, RestoreReport
 from ..ports.collection import Collections
+from ..ports.documents import Documents
 from ..ports.engine import Databases, Engine
 from ..ports.logins import Logins
 from ..ports.sessions import Sessions
@@ -35,6 +36,7 @@ class Retrying:
         self.tables: Tables | None = engine.tables
         self.logins: Logins | None = engine.logins
         self.sessions: Sessions | None = engine.sessions and RetryingSessions(engine.sessions, patience)
+        self.documents: Documents | None = engine.documents
         self.databases: Databases = RetryingDatabases(engine.databases, patience)
         self._engine = engine
         self._patience = patience
@@ -100,6 +102,7 @@ class Guarded:
             engine.collections, Gate(breaker, patience or Patience(), engine.kind)
         )
         self.sessions: Sessions | None = engine.sessions and GuardedSessions(engine.sessions, breaker)
+        self.documents: Documents | None = engine.documents
         self.logins: Logins | None = engine.logins  # rare, and only after the engine has answered
         self._engine = engine
         self._breaker = breaker

@@ -31,7 +31,7 @@ class Tie(Protocol):
 class Link:
     """One tenant's database. All handles of it share one; its stamp goes when something about it has changed."""
 
-    __slots__ = ("__weakref__", "_lock", "_names", "_news", "_ports", "door", "stamp", "standing")
+    __slots__ = ("__weakref__", "_lock", "_names", "_news", "_ports", "door", "family", "stamp", "standing")
 
     def __init__(self, standing: Standing, door: StorageDoor) -> None:
         self.standing, self.door = standing, door
@@ -40,6 +40,8 @@ class Link:
         self._lock: asyncio.Lock | None = None
         self._news = 0
         self._ports: dict[str, Port] = {}
+        #: The application's Beanie models as they are bound to this database (see `documents`).
+        self.family: object | None = None
         self._watch()
 
     def _watch(self) -> None:

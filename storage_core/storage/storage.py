@@ -4,7 +4,7 @@ import getpass
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from ..bootstrap import Core
 from ..domain.context import Context, Door, local_context
@@ -24,6 +24,12 @@ from .door import CreateIndex, CreateTables, DropCollection, DropIndex, StorageD
 from .link import Link, TransactionTie
 from .sessions import StorageSession, bound, missing_tables, no_models, unit
 
+if TYPE_CHECKING:
+    from beanie import Document
+
+    from .document_migrations import DocumentMigration, Migrated
+
+D = TypeVar("D", bound="Document")
 Values = Literal["strict", "tagged", "lossy"]
 
 
@@ -138,6 +144,34 @@ class Storage:
         standing = await self.link.current()
         async with unit(standing, _access(access), self._core.kernel.now, self.link.check) as session:
             yield session
+
+    async def documents(self, model: type[D]) -> type[D]:
+        """A model of Beanie's in this database: ``books = await storage.documents(Book)``, then ``books.find(…)``,
+        ``await books(title="x").insert()``, ``books.aggregate(…)``, ``await books.watch()`` as with any model.
+
+        Its indexes are there, and the models it links to are bound alike. Documents read or made through it stay with
+        this database, whatever tenant is in force later; ``Book`` itself means, inside a tenant's scope, that
+        tenant's. Errors of Beanie and the driver come as they are. Once something about the tenant or the database has
+        changed, Unavailable is raised until this is called again, which says what is the matter or lets all that it
+        answered before work on.
+        """
+        self._check()
+        from .documents import documents  # Beanie is for those who use it
+
+        return await documents(self.link, model, self._core.kernel.now)
+
+    async def migrate_documents(self, migrations: Sequence["DocumentMigration"]) -> tuple["Migrated", ...]:
+        """Change documents that are stored already, step by step, each step once in this database.
+
+        A process that is killed may be followed by another one, which goes on where it was. Conflict while another
+        process is at it. Answers the steps that came to their end now.
+        """
+        self._check()
+        from .document_migrations import migrate_documents
+        from .documents import Place
+
+        database = await Place(self.link, self._core.kernel.now).follow()
+        return await migrate_documents(database, migrations, self._core.kernel.now)
 
     async def create_tables(self) -> None:
         """Make the tables of the registered models that are missing here. Any number of processes may call it at once.

@@ -35,6 +35,7 @@ class Server:
         self.collections = None
         self.tables = None
         self.sessions = None
+        self.documents = None
 
     async def _call(self, name: str) -> None:
         self.calls.append(name)

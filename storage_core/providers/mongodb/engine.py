@@ -13,6 +13,7 @@ from . import check
 from .backup import MongoBackup
 from .collections import MongoCollections
 from .databases import MongoDatabases
+from .documents import MongoDocuments
 from .link import PATIENCE, Link
 from .logins import MongoLogins
 from .names import checked
@@ -44,6 +45,7 @@ class MongoEngine:
         self.tables: Tables | None = None
         self.collections: Collections = MongoCollections(self._link)
         self.sessions: Sessions | None = None
+        self.documents: MongoDocuments | None = MongoDocuments(self._link)
         self.logins: MongoLogins = MongoLogins(self._link)
 
     async def check(self) -> tuple[CheckStep, ...]:

@@ -7,6 +7,7 @@ from ...domain.errors import ToolMissing
 from ...domain.health import Health
 from ...domain.provider import Capability, CheckStep, Endpoint, EngineInfo, EngineKind, StepStatus, TlsMode
 from ...ports.collection import Collections
+from ...ports.documents import Documents
 from ...ports.outbound import Outbound
 from ...ports.sessions import Sessions
 from ..probe import PROBE_SECONDS, probed, since
@@ -59,6 +60,7 @@ class PostgresEngine:
         self._pooler = pooler_of(endpoint, password, connect_seconds, outbound)
         self._sessions = PostgresSessions(self._dialer, self._databases.refuse_own, self._pooler)
         self.sessions: Sessions | None = self._sessions
+        self.documents: Documents | None = None
         self.logins: PostgresLogins | None = PostgresLogins(self._pool)
         self.backup: PostgresBackup | None = PostgresBackup(
             self._dialer, self._toolbox, self._databases, lock_seconds

@@ -7,6 +7,7 @@ import time
 from ...domain.health import Health
 from ...domain.provider import Capability, CheckStep, Endpoint, EngineInfo, EngineKind
 from ...ports.collection import Collections
+from ...ports.documents import Documents
 from ...ports.logins import Logins
 from ...ports.sessions import Sessions
 from ..files.check import checked
@@ -38,6 +39,7 @@ class SqliteEngine:
         self.collections: Collections | None = SqliteCollections(self._files)
         self._sessions = SqliteSessions(self._place)
         self.sessions: Sessions | None = self._sessions
+        self.documents: Documents | None = None
         self.logins: Logins | None = None  # whoever may open the files may open the databases
         self.backup: SqliteBackup | None = SqliteBackup(self._place)
 
