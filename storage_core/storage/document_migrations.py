@@ -24,7 +24,8 @@ COLLECTION = "sc_migrations"
 BATCH = 200
 #: How long a process that says nothing is taken to be at work.
 LEASE = timedelta(seconds=30)
-ATTEMPTS = 20
+#: A process that is killed may leave a transaction behind, which the server ends after a minute: longer than that.
+ATTEMPTS, LONGEST_WAIT = 100, 1.0
 COLLIDED = "TransientTransactionError"
 
 Stored = dict[str, Any]
@@ -139,7 +140,7 @@ class _Run:
             except PyMongoError as error:
                 if not error.has_error_label(COLLIDED) or attempt + 1 == ATTEMPTS:
                     raise
-            await asyncio.sleep(0.01 * attempt)
+            await asyncio.sleep(min(0.01 * 2**attempt, LONGEST_WAIT))
         raise AssertionError("the last attempt raises")
 
     async def _batch_of(self, note: Stored, session: AsyncClientSession | None) -> Stored:
