@@ -7,6 +7,7 @@ from ...domain.health import Health
 from ...domain.provider import Capability, CheckStep, Endpoint, EngineInfo, EngineKind
 from ...ports.backup import Backup
 from ...ports.collection import Collections
+from ...ports.documents import Documents
 from ...ports.logins import Logins
 from ...ports.sessions import Sessions
 from ...ports.tables import Tables
@@ -36,6 +37,7 @@ class FileEngine:
         self.logins: Logins | None = None  # whoever may open the files may open the databases
         self.tables: Tables | None = None
         self.sessions: Sessions | None = None
+        self.documents: Documents | None = None
 
     async def check(self) -> tuple[CheckStep, ...]:
         return await checked(self._place)
