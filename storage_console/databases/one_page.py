@@ -6,6 +6,7 @@ import reflex as rx
 
 from storage_console.databases.dialogs import SET, configuration
 from storage_console.databases.one_state import DatabasePage
+from storage_console.databases.records import R, records
 from storage_console.parts.confirm import confirm
 from storage_console.parts.details import choice, facts, panel, small_table, tabs
 from storage_console.parts.feedback import (
@@ -31,7 +32,7 @@ S: Any = DatabasePage
 @rx.page(
     route="/databases/[database_id]",
     title="Database · Storage Console",
-    on_load=[S.load, S.measure, S.live],
+    on_load=[S.load, R.begin, S.measure, S.live],
 )
 def database() -> rx.Component:
     """The page."""
@@ -39,6 +40,7 @@ def database() -> rx.Component:
         S,
         ("overview", "Overview", _overview()),
         ("schema", "Schema", _schema()),
+        ("records", "Records", records()),
         ("backups", "Backups", _backups()),
         ("jobs", "Jobs", panel("Jobs", job_feed(S.jobs, "No job has touched this database yet."))),
     )

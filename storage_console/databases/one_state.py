@@ -8,6 +8,7 @@ import reflex as rx
 
 from storage_console.core import core
 from storage_console.databases import doings
+from storage_console.databases.records_state import RecordsTab
 from storage_console.databases.schema import ObjectRow, object_row
 from storage_console.parts import words
 from storage_console.parts.confirm import ConfirmState
@@ -28,6 +29,7 @@ from storage_core.services.backups import ListBackups
 from storage_core.services.databases import DatabaseSchemaRequest, DatabaseStatsRequest, GetDatabase
 from storage_core.services.jobs import ListJobs
 
+TABS = ("overview", "schema", "records", "backups", "jobs")
 SHOWN = 25  # backups and jobs of each tab
 OBJECTS = 200  # tables or collections of the schema tab
 
@@ -102,7 +104,8 @@ class DatabasePage(ConfirmState, LiveState, rx.State):
     deleting: str = ""
 
     def _clear(self) -> None:
-        self.tab, self.name = "overview", "Database"
+        asked = self.router.url.query_parameters.get("tab", "")
+        self.tab, self.name = asked if asked in TABS else "overview", "Database"
         self.stats_phase, self.schema_phase = "loading", ""
         for held in (self.objects, self.figures, self.details):
             held.clear()
@@ -153,8 +156,10 @@ class DatabasePage(ConfirmState, LiveState, rx.State):
     @requires(Permission.SIGNED_IN)
     def show_tab(self, name: str):
         """Shows a tab; the schema is read when it is first looked at."""
-        if name in ("overview", "schema", "backups", "jobs"):
+        if name in TABS:
             self.tab = name
+            if name == "records":
+                return RecordsTab.look
             if name == "schema" and self.schema_phase != "ready":
                 return DatabasePage.read_schema
 
