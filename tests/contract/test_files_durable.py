@@ -70,7 +70,10 @@ async def dying(engine: FileEngine) -> None:
 
 async def contents(kind: str, root: Path) -> dict[str, Row]:
     async with opened(kind, root) as (engine, things):
-        rows = {row.id: row for row in await things.find(Find(limit=10_000))}
+        rows, find = dict[str, Row](), Find(limit=1000)
+        while page := await things.find(find):
+            rows |= {row.id: row for row in page}
+            find = Find(limit=1000, after=(page[-1].id,))
         await dying(engine)
         return rows
 

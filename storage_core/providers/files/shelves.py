@@ -1,6 +1,7 @@
 """The open databases of an engine: opened once, bounded in number and memory, closed when others are wanted."""
 
 import asyncio
+import resource
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -17,8 +18,8 @@ from .shelf import Shelf
 
 T = TypeVar("T")
 
-#: Databases open at once: each is a file descriptor, and lies in memory.
-MAX_OPEN = 256
+#: Databases open at once: each is a file descriptor, of which it may take a third, and lies in memory.
+MAX_OPEN = max(64, min(2048, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 3))
 #: Bytes of documents in memory beyond which databases that rest are closed.
 MAX_BYTES = 512 << 20
 THREADS = 8
