@@ -10,7 +10,7 @@ from sqlalchemy import MetaData
 
 from ..domain.context import Context
 from ..domain.database import Database, DatabaseStatus
-from ..domain.errors import Conflict, NotFound, TenantMismatch
+from ..domain.errors import Conflict, NotFound, PolicyRefused, TenantMismatch
 from ..domain.naming import said
 from ..domain.page import Clause, Query, Test
 from ..domain.permission import Permission, Target
@@ -92,6 +92,14 @@ class Standing:
     @property
     def collections(self) -> Collections:
         return collections_of(self.engine)
+
+    def refuse_plain(self, what: str) -> None:
+        """PolicyRefused where the tenant's policy keeps its data in encrypted collections alone."""
+        if self.tenant.policy.encryption:
+            raise PolicyRefused(
+                f"The tenant's policy keeps data encrypted, and {what} are not.",
+                hint="Use collections that were declared with storage.encrypt(…).",
+            )
 
     @property
     def quota(self) -> Quota | None:

@@ -142,6 +142,7 @@ class Storage:
         """
         self._check()
         standing = await self.link.current()
+        standing.refuse_plain("tables")
         async with unit(standing, _access(access), self._core.kernel.now, self.link.check) as session:
             yield session
 
@@ -156,6 +157,7 @@ class Storage:
         answered before work on.
         """
         self._check()
+        (await self.link.current()).refuse_plain("Beanie's documents")
         from .documents import documents  # Beanie is for those who use it
 
         return await documents(self.link, model, self._core.kernel.now)
