@@ -313,6 +313,38 @@ async def test_processes_see_each_other_s_writes_at_once(
                 await call
 
 
+async def test_what_a_process_had_no_time_to_spread_another_takes_into_its_checkpoint(
+    kind: str, tmp_path: Path
+) -> None:
+    async with opened(kind, tmp_path) as (engine, one), opened(kind, tmp_path) as (other, two):
+        assert engine.collections is not None
+        gone = engine.collections.collection(name_on(kind), "gone")
+        await one.insert_many([Write(id, {"n": 1}) for id in "abc"], T0)
+        await gone.insert_many([Write(id, {}) for id in "xy"], T0)
+        await two.count(None)
+
+        def dead(*_: object) -> None:
+            raise OSError(errno.EIO, "Input/output error")
+
+        engine._form.spread = dead  # type: ignore[method-assign]  # as if it were killed there, every time
+        await one.insert("d", {"n": 4}, T0)
+        await one.patch("a", {("n",): 2}, T0)
+        await one.delete("b")
+        await engine.collections.drop(name_on(kind), "gone")
+        await two.insert("e", {}, T0)
+        expected = {row.id: row for row in await two.find(Find())}
+        assert set(expected) == {"a", "c", "d", "e"}
+        await other._shelves.live[name_on(kind)].checkpoint()
+        await dying(other)
+        await dying(engine)
+    assert await contents(kind, tmp_path) == expected
+    async with opened(kind, tmp_path) as (engine, _):
+        assert engine.collections is not None
+        assert await engine.collections.names(name_on(kind)) == ("things",)
+        await engine.collections.collection(name_on(kind), "gone").insert("z", {}, T0)
+        assert await engine.collections.collection(name_on(kind), "gone").count(None) == 1
+
+
 async def test_a_full_disk_refuses_the_write_and_keeps_the_rest(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

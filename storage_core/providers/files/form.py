@@ -2,7 +2,7 @@
 
 import os
 import secrets
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,6 +11,9 @@ from ...domain.provider import EngineKind
 from ...domain.record import Index
 from .names import Shape
 from .stored import Change, Stored, index_of
+
+#: Documents as they must be, by collection and id; none where one is gone.
+Told = Mapping[tuple[str, str], Stored | None]
 
 
 @dataclass(slots=True)
@@ -59,8 +62,9 @@ class Form(Protocol):
         """Make durable what `spread` wrote of these documents; without the lock, while others write."""
         ...
 
-    def write(self, path: Path, kept: Kept, touched: Iterable[tuple[str, str]]) -> None:
-        """Make a checkpoint durable, all at once. `touched` are the documents changed since the one before."""
+    def write(self, path: Path, kept: Kept, touched: Iterable[tuple[str, str]], told: Told) -> None:
+        """Make a checkpoint durable, all at once. `touched` are the documents changed since the one before; `told`
+        those that others changed, who may not have come to spread them."""
         ...
 
     def make(self, path: Path, kept: Kept) -> None:

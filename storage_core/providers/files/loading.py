@@ -9,7 +9,7 @@ from .errors import damaged, nowhere
 from .form import Form, Kept
 from .journal import Journal, changing
 from .state import State
-from .stored import Change, Dropped, Gone, Put, changes_of
+from .stored import Change, Dropped, Gone, Put, Stored, changes_of
 from .table import Table
 from .tree import Tree
 
@@ -111,6 +111,20 @@ def _loaded(form: Form, path: Path, journal: Journal) -> Loaded:
 def document_of(change: Change) -> str | None:
     """The id of the document a change is about."""
     return change.stored.id if isinstance(change, Put) else change.id if isinstance(change, Gone) else None
+
+
+def keys_of(change: Change, state: State) -> set[tuple[str, str]]:
+    """The documents that a change, which is not applied yet, is about."""
+    name = change.collection
+    if isinstance(change, Dropped):
+        return {(name, id) for id in state.tables[name].rows} if name in state.tables else set()
+    id = document_of(change)
+    return set() if id is None else {(name, id)}
+
+
+def found_in(state: State, name: str, id: str) -> Stored | None:
+    table = state.tables.get(name)
+    return None if table is None else table.rows.get(id)
 
 
 def state_of(kept: Kept) -> State:

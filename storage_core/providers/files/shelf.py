@@ -14,9 +14,9 @@ import orjson
 
 from ...domain.errors import Interrupted, StorageError
 from .errors import translated
-from .form import Form, Kept, new_base
+from .form import Form, Kept, Told, new_base
 from .journal import Journal, changing, sealed
-from .loading import PATIENCE, PAUSE, Loaded, busy, document_of, kept_of, load, locked
+from .loading import PATIENCE, PAUSE, Loaded, busy, found_in, kept_of, keys_of, load, locked
 from .state import Batch
 from .stored import Change, changes_of, written
 
@@ -64,6 +64,7 @@ class Shelf:
         self._stamp, self._touched = loaded.stamp, loaded.touched
         self._unspread: list[Change] = []
         self._half: set[tuple[str, str]] = set()  # of what was touched, what is being made durable already
+        self._told: set[tuple[str, str]] = set()  # what others wrote: they may have died before it was spread
 
     def behind(self) -> bool:
         """Whether another process wrote since; while this one writes, none can have."""
@@ -131,9 +132,8 @@ class Shelf:
             self.closed = True  # whether it is on the disk, only the disk knows
             raise
         for change in changes:
+            self._touched |= keys_of(change, self.state)
             self.state.apply(change)
-            if (id := document_of(change)) is not None:
-                self._touched.add((change.collection, id))
 
     async def close(self, *, tidy: bool = False) -> None:
         """End when the writes that wait are done; `tidy` brings files up to date in which people miss something."""
@@ -247,7 +247,7 @@ class Shelf:
         if (following := await self.offline(lambda: self._following(lines))) is None:
             return await self._reload()
         self._learn(lines)
-        self._touched, self._half = set[tuple[str, str]](), set[tuple[str, str]]()
+        self._forget()
         self._journal.close()
         self._journal, more, self._stamp = following
         self.state.base = self._journal.base
@@ -275,12 +275,17 @@ class Shelf:
         return None
 
     def _learn(self, lines: list[bytes]) -> None:
-        """What another process wrote, durable and seen to by it."""
+        """What another process wrote and made durable."""
         for line in changing(lines):
             for change in changes_of(line):
+                keys = keys_of(change, self.state)
+                self._touched |= keys
+                self._told |= keys
                 self.state.apply(change)
-                if (id := document_of(change)) is not None:
-                    self._touched.add((change.collection, id))
+
+    def _forget(self) -> None:
+        """All that was touched is in a checkpoint."""
+        self._touched, self._half, self._told = set(), set(), set()
 
     async def _reload(self) -> None:
         """Everything from the disk. Others may come in between: nobody reads until it is there."""
@@ -304,26 +309,27 @@ class Shelf:
             await self._reload()  # another program wrote the file: what it wrote stays
         base = new_base()
         kept, touched = kept_of(self.state, base), sorted(self._touched | self._half)
+        told = {(name, id): found_in(self.state, name, id) for name, id in self._told}
         try:
-            fresh, stamp = await self.offline(lambda: self._made(kept, touched))
+            fresh, stamp = await self.offline(lambda: self._made(kept, touched, told))
         except StorageError:
             self.closed = True  # the journal may be sealed, the checkpoint made
             raise
         self._journal.close()
         self._journal, self._stamp, self.state.base = fresh, stamp, base
-        self._touched, self._half = set[tuple[str, str]](), set[tuple[str, str]]()
+        self._forget()
         self._unspread.clear()
 
     def _stamped(self) -> object:
         with translated(self.path):
             return self.form.stamp(self.path)
 
-    def _made(self, kept: Kept, touched: list[tuple[str, str]]) -> tuple[Journal, object]:
+    def _made(self, kept: Kept, touched: list[tuple[str, str]], told: Told) -> tuple[Journal, object]:
         """Seal, checkpoint, new journal: whatever a crash leaves of it, `load` knows which of the two is in force."""
         with translated(self.path):
             self._journal.seal(kept.base)
             self.form.spread(self.path, self._unspread)
-            self.form.write(self.path, kept, touched)
+            self.form.write(self.path, kept, touched, told)
             fresh = Journal.make(self._journal.path, kept.base, kept.replaces, over=True)
             return fresh, self.form.stamp(self.path)
 

@@ -25,7 +25,7 @@ from ...domain.naming import said
 from ...domain.provider import EngineKind
 from ...domain.record import COLLECTION
 from ..files.errors import damaged
-from ..files.form import Kept, Shape, index_as_json, index_from_json, size_of
+from ..files.form import Kept, Shape, Told, index_as_json, index_from_json, size_of
 from ..files.names import PRIVATE
 from ..files.place import private_folder, settle
 from ..files.stored import Change, Dropped, Gone, Put, Stored, stored_in
@@ -114,8 +114,16 @@ class LocalForm:
             list(pool.map(_sync, files))
             list(pool.map(_sync, folders))
 
-    def write(self, path: Path, kept: Kept, touched: Iterable[tuple[str, str]]) -> None:
+    def write(self, path: Path, kept: Kept, touched: Iterable[tuple[str, str]], told: Told) -> None:
+        for (name, id), stored in told.items():
+            _mend(path / name, id, stored)
+        for name in {name for name, _ in told} | _about(path)["collections"].keys():
+            if name not in kept.tables and name not in kept.foreign:
+                _remove_folder(path / name)
         self.settle(path, touched)
+        self._finish(path, kept)
+
+    def _finish(self, path: Path, kept: Kept) -> None:
         settle(path)
         _replace(path / OURS / ABOUT, _about_text(kept))
         settle(path / OURS)
@@ -125,7 +133,8 @@ class LocalForm:
         try:
             (path / OURS).mkdir(mode=0o700)
             self.spread(path, [Put(name, stored) for name, rows in kept.tables.items() for stored in rows])
-            self.write(path, kept, [(name, s.id) for name, rows in kept.tables.items() for s in rows])
+            self.settle(path, [(name, s.id) for name, rows in kept.tables.items() for s in rows])
+            self._finish(path, kept)
         finally:
             os.close(folder)
 
@@ -223,6 +232,20 @@ def _put(folder: Path, stored: Stored) -> None:
     except BaseException:
         made.unlink(missing_ok=True)
         raise
+
+
+def _mend(folder: Path, id: str, stored: Stored | None) -> None:
+    """Write a document as it must be, if its file is another, or remove it."""
+    target = folder / file_of(id)
+    if stored is None:
+        target.unlink(missing_ok=True)
+        return
+    try:
+        same = target.read_bytes() == text_of(stored)
+    except FileNotFoundError:
+        same = False
+    if not same:
+        _put(folder, stored)
 
 
 def _create(path: Path) -> int:

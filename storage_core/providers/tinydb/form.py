@@ -22,7 +22,7 @@ from ...domain.naming import said
 from ...domain.provider import EngineKind
 from ...domain.value import Mode, encode
 from ..files.errors import damaged
-from ..files.form import Kept, Shape, index_as_json, index_from_json, size_of
+from ..files.form import Kept, Shape, Told, index_as_json, index_from_json, size_of
 from ..files.names import PRIVATE
 from ..files.place import private_file, settle
 from ..files.stored import Change, Stored, stored_of
@@ -74,7 +74,7 @@ class TinyForm:
     def settle(self, path: Path, touched: Iterable[tuple[str, str]]) -> None:
         """Nothing: see `spread`."""
 
-    def write(self, path: Path, kept: Kept, touched: Iterable[tuple[str, str]]) -> None:
+    def write(self, path: Path, kept: Kept, touched: Iterable[tuple[str, str]], told: Told) -> None:
         made = path.with_name(f"{PRIVATE}{secrets.token_hex(8)}")
         try:
             self.make(made, kept)
