@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from ...domain.query import Node, Path, projected
+from ...domain.query import All, Compare, Node, Op, Path, projected
 from ...domain.record import Find, Index, Outcome, Quota, Row, Write
 from . import collection_index as indexing
 from . import documents
@@ -20,6 +20,11 @@ from .documents import admit, as_row, dumped, exists, utc_text, within
 from .writer import Lane
 
 Step = Callable[[sqlite3.Connection], Any]
+
+#: Rows that may be read on the loop at once, and the steps of SQLite's that this may take; plans kept for each file.
+FEW, FEW_STEPS, PLANS = 50, 5000, 512
+#: Characters of documents in one answer beyond which the next one comes from a thread.
+HEAVY = 200_000
 
 
 class SqliteCollection:
@@ -103,9 +108,45 @@ class SqliteCollection:
         return outcomes
 
     async def find(self, find: Find) -> list[Row]:
+        """Few rows of equal values that an index holds are read like one row by its id, see `get`."""
         sql, operands = find_statement(self._table, find)
-        rows: list[Row] = await self._read(partial(_rows, sql=sql, operands=operands, find=find), [])
+        equals = _equalities(find.where) if find.limit <= FEW else 0
+        if equals:
+            now = self._few(sql, operands, find)
+            if now is not None:
+                return now
+        narrow = self._files.file(self._database).narrow if equals else None
+        work = partial(_rows, sql=sql, operands=operands, find=find, narrow=narrow, equals=equals)
+        rows: list[Row] = await self._read(work, [])
         return rows
+
+    def _few(self, sql: str, operands: list[Any], find: Find) -> list[Row] | None:
+        """The rows, read on the loop; none where that might take long, or did."""
+        file = self._files.open.get(self._database)
+        if file is None or not file.narrow.get(sql):
+            return None
+        now = perf_counter()
+        point = file.point
+        if now >= file.trusted or point is None or self._table.name not in point.known:
+            return None
+        point.db.set_progress_handler(_enough, FEW_STEPS)
+        try:
+            found = point.db.execute(sql, operands).fetchall()
+        except sqlite3.Error:
+            file.narrow.pop(sql, None)  # the thread meets the same, or takes the time it needs
+            return None
+        finally:
+            point.db.set_progress_handler(None, 0)
+        file.used = after = perf_counter()
+        if sum(len(row[5]) for row in found) > HEAVY:
+            file.narrow[sql] = False  # such documents are for threads
+        if after - now > SLOW:
+            file.slowed(after)
+        elif file.strikes:
+            file.strikes = 0
+        if now > file.renew:
+            file.look_again(point)
+        return _made(found, find)
 
     async def count(self, where: Node | None) -> int:
         sql, operands = count_statement(self._table, where)
@@ -118,6 +159,7 @@ class SqliteCollection:
             indexing.create(db, self._table, index)
 
         await self._run(create)
+        self._files.file(self._database).narrow.clear()
 
     async def indexes(self) -> tuple[Index, ...]:
         found: tuple[Index, ...] = await self._read(partial(indexing.listed, table=self._table), ())
@@ -125,6 +167,7 @@ class SqliteCollection:
 
     async def drop_index(self, name: str) -> None:
         await self._run(lambda _lane, db: indexing.drop(db, self._table, name))
+        self._files.file(self._database).narrow.clear()
 
     async def _change(self, id: str, step: Step) -> Any:
         """A step on a document that must be there."""
@@ -199,6 +242,9 @@ class SqliteSessionCollection(SqliteCollection):
         row: Row | None = await self._read(partial(documents.read_row, table=self._table, id=id), None)
         return row
 
+    def _few(self, sql: str, operands: list[Any], find: Find) -> list[Row] | None:
+        return None  # what the transaction wrote is seen by its own connection alone
+
     async def _one(self, work: Callable[[Lane, sqlite3.Connection], Any]) -> Any:
         return await self._lane.inside(self._token, work, single=self._quota is None)
 
@@ -212,11 +258,39 @@ class SqliteSessionCollection(SqliteCollection):
         return await self._lane.inside(self._token, look, single=True)
 
 
-def _rows(db: sqlite3.Connection, sql: str, operands: list[Any], find: Find) -> list[Row]:
+def _equalities(where: Node | None) -> int:
+    """How many values a filter asks for, if it asks for nothing else; otherwise none."""
+    nodes = where.nodes if isinstance(where, All) else (where,)
+    equal = all(isinstance(n, Compare) and n.op is Op.EQ and n.value is not None for n in nodes)
+    return len(nodes) if equal else 0
+
+
+def _enough() -> int:
+    return 1
+
+
+def _rows(
+    db: sqlite3.Connection,
+    sql: str,
+    operands: list[Any],
+    find: Find,
+    narrow: dict[str, bool] | None,
+    equals: int,
+) -> list[Row]:
+    if narrow is not None and sql not in narrow:
+        plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {sql}", operands)]
+        if len(narrow) >= PLANS:
+            narrow.clear()
+        searched = len(plan) == 1 and plan[0].startswith("SEARCH") and " USING INDEX " in plan[0]
+        narrow[sql] = searched and plan[0].count("=?") == equals
+    return _made(db.execute(sql, operands).fetchall(), find)
+
+
+def _made(found: list[Any], find: Find) -> list[Row]:
     loads, moment = orjson.loads, documents.parsed_moment
     rows = [
         Row(id, version, moment(created), moment(updated), loads(body), tagged == 1)
-        for id, version, created, updated, tagged, body in db.execute(sql, operands).fetchall()
+        for id, version, created, updated, tagged, body in found
     ]
     if find.fields is not None:
         for row in rows:

@@ -76,6 +76,7 @@ class File:
 
     `point` is a reader that the loop itself may use for a read by key until `trusted`: the file was read a moment ago
     and is the same, and such reads have been quick, so that one takes microseconds. After `renew` a thread looks again.
+    `narrow` says of questions that an index answers them whole: only rows of the answer are touched.
     """
 
     __slots__ = (
@@ -88,6 +89,7 @@ class File:
         "_waiting",
         "lane",
         "name",
+        "narrow",
         "point",
         "renew",
         "slow_until",
@@ -103,6 +105,7 @@ class File:
         self.point: Reader | None = None
         self.trusted = self.renew = self.slow_until = self.used = 0.0
         self.strikes = 0
+        self.narrow: dict[str, bool] = {}
         self._free: list[Reader] = []
         self._readers = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
