@@ -342,7 +342,8 @@ def _names(items: tuple[Record, ...]) -> list[str]:
     met: dict[str, None] = {}
     for record in items:
         met |= dict.fromkeys(record.data)
-    return [*OWN, *list(met)[: COLUMNS - len(OWN)]]
+    own = OWN if items and items[0].version is not None else ()
+    return [*own, *list(met)[: COLUMNS - len(own)]]
 
 
 def _value(record: Record, name: str) -> Any:

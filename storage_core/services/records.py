@@ -33,7 +33,7 @@ from .targets import database
 MOST = 100_000
 COLLECTION_KIND = "collection"
 #: Objects of a schema that have rows, whether or not their columns can be told.
-TABLE_KINDS = frozenset({"table", "view", "partitioned table"})
+TABLE_KINDS = frozenset({"table", "view", "partitioned table", "collection"})
 
 
 @dataclass(frozen=True, slots=True)

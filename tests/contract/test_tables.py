@@ -1,20 +1,24 @@
 """The engines hold the tables contract, and what is particular to each."""
 
+import secrets
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
 
-from storage_core.domain.errors import Conflict, InvalidRequest
+from storage_core.domain.errors import Conflict, InvalidRequest, NameTaken, NotFound, VersionConflict
 from storage_core.domain.provider import Endpoint
 from storage_core.domain.query import parse_where
 from storage_core.domain.table import RowsFind
 from storage_core.domain.value import Mode, operand
 from storage_core.ports.engine import Engine
 from storage_core.ports.tables import Tables
+from storage_core.providers.mongodb.engine import MongoEngine
 from storage_core.providers.postgresql.engine import PostgresEngine
 from storage_core.providers.sqlite.engine import SqliteEngine
 from tests.contract.tables_contract import ROWS, TablesContract
@@ -141,3 +145,61 @@ class TestSqlite(TablesContract):
         with pytest.raises(Conflict):
             await tables.delete(name, 'odd "one', twins.key, {})
         assert await tables.count(name, 'odd "one', None, 9) == 3
+
+
+@pytest.mark.servers
+async def test_documents_of_others_in_mongodb(mongodb_server: Server) -> None:
+    engine = MongoEngine(*mongodb_server)
+    name = f"sc_tables_{secrets.token_hex(4)}"
+    await engine.databases.create(name, {})
+    tables, moment = engine.tables, datetime(2026, 1, 2, tzinfo=UTC)
+    async with engine._link.speaking() as client:
+        theirs = client[name]["theirs"]
+        await theirs.insert_many(
+            [{"n": i % 3, "at": moment, "deep": {"x": i}, "tags": ["a"]} for i in range(7)]
+        )
+        await theirs.insert_one({"_id": "own", "long": "x" * 5000})
+        await client[name].create_collection("shown", viewOn="theirs")
+
+    async def keys(where: dict[str, Any] | None, *sort: tuple[str, bool]) -> list[str | None]:
+        node = parse_where(where, operand(Mode.TAGGED), ())
+        seen: list[str | None] = []
+        after = None
+        while rows := await tables.find(name, "theirs", RowsFind(node, sort, 2, after)):
+            seen += [row.key for row in rows]
+            after = rows[-1].place
+        assert await tables.count(name, "theirs", node, 100) == len(seen) == len(set(seen))
+        return seen
+
+    assert len(await keys(None, ("n", True))) == 8
+    assert len(await keys({"n": {"$gte": 1}, "at": moment}, ("deep.x", False))) == 4
+    [row] = await tables.find(name, "theirs", RowsFind(parse_where({"_id": "own"}, operand(Mode.STRICT), ())))
+    assert row.cut == ("long",)
+    [first] = await tables.find(name, "theirs", RowsFind(sort=(("_id", True),), limit=1))
+    oid = first.data["_id"]["$oid"]
+    assert await keys({"_id": oid}) == [first.key]
+    assert first.key is not None
+    changed = await tables.update(
+        name, "theirs", first.key, {"n": 9}, {"n": first.data["n"], "at": first.data["at"]}
+    )
+    assert changed.data == {**first.data, "n": 9}
+    with pytest.raises(VersionConflict):
+        await tables.update(name, "theirs", first.key, {"n": 8}, {"n": first.data["n"]})
+    made = await tables.insert(
+        name, "theirs", {"at": {"$date": "2026-02-03T04:05:06.789Z"}, "k": {"$oid": oid}}
+    )
+    assert made.key is not None and made.data["k"] == {"$oid": oid}
+    with pytest.raises(NameTaken):
+        await tables.insert(name, "theirs", {"_id": "own"})
+    await tables.delete(name, "theirs", made.key, {})
+    for call in (tables.delete(name, "theirs", made.key, {}), tables.get(name, "theirs", "nonsense")):
+        with pytest.raises(NotFound):
+            await call
+    for bad in ({"a.b": 1}, {"$set": 1}, {"_id": 1}, {}):
+        with pytest.raises(InvalidRequest):
+            await tables.update(name, "theirs", first.key, bad, {})
+    assert (await tables.describe(name, "shown")).fixed
+    with pytest.raises(NotFound):
+        await tables.describe(name, "system.views")
+    await engine.databases.drop(name)
+    await engine.close()

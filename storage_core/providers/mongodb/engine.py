@@ -7,7 +7,6 @@ from ...domain.provider import Capability, CheckStep, Endpoint, EngineInfo, Engi
 from ...ports.collection import Collections
 from ...ports.outbound import Outbound
 from ...ports.sessions import Sessions
-from ...ports.tables import Tables
 from ..probe import PROBE_SECONDS, probed, since
 from . import check
 from .backup import MongoBackup
@@ -17,6 +16,7 @@ from .documents import MongoDocuments
 from .link import PATIENCE, Link
 from .logins import MongoLogins
 from .names import checked
+from .tables import MongoTables
 
 STANDALONE = "A standalone server cannot be read at one moment; make it a replica set (one member is enough)."
 
@@ -42,7 +42,7 @@ class MongoEngine:
         self._link = Link(endpoint, password, check.explain, patience, outbound)
         self.databases: MongoDatabases = MongoDatabases(self._link)
         self.backup: MongoBackup = MongoBackup(self._link)
-        self.tables: Tables | None = None
+        self.tables: MongoTables = MongoTables(self._link)
         self.collections: Collections = MongoCollections(self._link)
         self.sessions: Sessions | None = None
         self.documents: MongoDocuments | None = MongoDocuments(self._link)
