@@ -17,7 +17,7 @@ from tests.integration.servers import Server
 from tests.integration.storage_homes import Ground, ground_at
 
 SEED, SIZE = int(os.environ.get("SEED", "1")), float(os.environ.get("SIZE", "1"))
-FILES, SERVERS = (), ("postgresql", "mongodb")
+FILES, SERVERS = ("sqlite", "tinydb", "localfile"), ("postgresql", "mongodb")
 FIRST = "postgresql"
 DOCS = Path("docs/sdk.md").read_text("utf-8")
 
@@ -66,12 +66,12 @@ async def test_tenants_work_side_by_side_and_see_nothing_of_each_other(ground: G
 async def test_cancelled_calls_leave_nothing_behind(ground: Ground) -> None:
     campaign = Campaign(ground.factory, await places_of(ground, 1), random.Random(SEED))
     await campaign.prepare()
-    await campaign.run_cancelled(400, 20)
+    while campaign.done["cancelled"] < 100:
+        await campaign.run_cancelled(200, 20)
     await at_rest(ground)
     await campaign.check()
     await campaign.run(200, 50)
     await campaign.check()
-    assert campaign.done["cancelled"] > 50 < campaign.done["finished"]
 
 
 @pytest.mark.torture
