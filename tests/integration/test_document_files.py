@@ -9,7 +9,7 @@ import tinydb
 from storage_core import tenant_scope
 from storage_core.bootstrap import open_worker
 from storage_core.domain.backup import BackupStatus
-from storage_core.domain.errors import InvalidRequest
+from storage_core.domain.errors import Conflict, InvalidRequest, Unsupported
 from storage_core.domain.job import JobStatus
 from storage_core.services.backups import RestoreBackup
 from storage_core.services.databases import (
@@ -96,6 +96,32 @@ async def test_a_file_of_tinydb_is_adopted_and_keeps_its_tables(ground: Ground, 
         assert db.table("authors").all() == [{"name": "Michael Ende"}]
         assert [document["book"] for document in db.table("loans")] == [1]
     assert (await core.databases.get(me, GetDatabase(id=books.id))).location == str(tmp_path / "books.json")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_programs_have_transactions_and_a_clear_word_on_what_is_not_there(
+    ground: Ground, kind: str
+) -> None:
+    tenant = await ground.tenant()
+    await ground.database(tenant, kind=kind)
+    with tenant_scope(tenant.name):
+        storage = await ground.factory.get_storage()
+        accounts = storage.collection("accounts")
+        await accounts.insert({"sum": 5}, id="a")
+        with pytest.raises(Conflict):
+            async with storage.transaction() as transaction:
+                inside = transaction.collection("accounts")
+                await inside.update("a", {"sum": 4})
+                await inside.insert({"sum": 1}, id="b")
+                await accounts.update("a", {"sum": 9})
+        async with storage.transaction() as transaction:
+            await transaction.collection("accounts").insert({"sum": 1}, id="b")
+        assert [one.data["sum"] async for one in accounts.query(sort="id")] == [9, 1]
+        with pytest.raises(Unsupported):
+            async with storage.session():
+                pass
+        with pytest.raises(Unsupported):
+            _ = [one async for one in accounts.query(where={"sum": {"$regex": "x"}})]
 
 
 @pytest.mark.parametrize("kind", KINDS)
