@@ -84,6 +84,13 @@ class Engine(Protocol):
         """
         ...
 
+    def bound(self, database: str, connections: int | None) -> None:
+        """Keep at most so many connections to a database for its collections, and as many for its sessions.
+
+        None is the engine's own measure. Engines whose connections belong to no database have none to bound.
+        """
+        ...
+
     async def close(self) -> None:
         """Close every connection; idempotent."""
         ...

@@ -56,6 +56,9 @@ class Retrying:
     async def marks(self, name: str | None = None) -> frozenset[str]:
         return await repeated(lambda: self._engine.marks(name), self._patience)
 
+    def bound(self, database: str, connections: int | None) -> None:
+        self._engine.bound(database, connections)
+
     async def close(self) -> None:
         await self._engine.close()
 
@@ -124,6 +127,9 @@ class Guarded:
 
     async def marks(self, name: str | None = None) -> frozenset[str]:
         return await self._breaker.call(lambda: self._engine.marks(name))
+
+    def bound(self, database: str, connections: int | None) -> None:
+        self._engine.bound(database, connections)
 
     async def close(self) -> None:
         await self._engine.close()

@@ -47,9 +47,17 @@ class SessionPools:
         self._build, self._bounds = build, bounds
         #: By the time of their last use, the longest ago first.
         self._slots: list[_Slot] = []
+        self._each: dict[str, int] = {}
         self._freed = asyncio.Event()
         self._sweeper: asyncio.Task[None] | None = None
         self._closed = False
+
+    def bound(self, key: str, connections: int | None) -> None:
+        """At most so many connections to one database; none is the usual measure."""
+        if connections is None:
+            self._each.pop(key, None)
+        else:
+            self._each[key] = connections
 
     @property
     def connections(self) -> int:
@@ -104,7 +112,7 @@ class SessionPools:
                 return slot
         except TimeoutError:
             raise TooManyRequests(
-                f"Every connection stayed in use for {self._bounds.checkout:g} seconds: {self._bounds.each} to the "
+                f"Every connection stayed in use for {self._bounds.checkout:g} seconds: {self._each.get(key, self._bounds.each)} to the "
                 f"database, {self._bounds.all} in all.",
                 hint="End units of work sooner, or run fewer at a time.",
                 retry_after=1,
@@ -119,7 +127,7 @@ class SessionPools:
             if not slot.busy:
                 slot.busy = True
                 return slot
-        if len(mine) >= self._bounds.each or len(self._slots) >= self._bounds.all:
+        if len(mine) >= self._each.get(key, self._bounds.each) or len(self._slots) >= self._bounds.all:
             return None
         slot = _Slot(key, self._build(key), asyncio.get_running_loop().time())
         self._slots.append(slot)
@@ -127,7 +135,7 @@ class SessionPools:
 
     async def _made_room(self, key: str) -> bool:
         """Close the connection that was unused longest, where that helps; whether it did."""
-        if sum(slot.key == key for slot in self._slots) >= self._bounds.each:
+        if sum(slot.key == key for slot in self._slots) >= self._each.get(key, self._bounds.each):
             return False
         unused = next((slot for slot in self._slots if not slot.busy), None)
         if unused is None:

@@ -145,7 +145,9 @@ class StorageDoor(Service):
                 f"The database {said(row.name)} is {row.status}, not ready.",
                 hint=row.problem or "Wait for its job.",
             )
-        return Standing(tenant, row, provider, await self.engine_of(provider))
+        engine = await self.engine_of(provider)
+        engine.bound(row.physical_name, tenant.policy.connections)
+        return Standing(tenant, row, provider, engine)
 
     async def collection(self, at: Standing, name: str, session: Session | None = None) -> Collection:
         """A collection as the tenant's policy has it, in a transaction if there is one."""

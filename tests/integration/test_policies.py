@@ -8,16 +8,18 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 
 from storage_core.bootstrap import Core
 from storage_core.domain.database import Database
 from storage_core.domain.errors import PolicyRefused, QuotaExceeded, StorageError
-from storage_core.domain.provider import Provider
+from storage_core.domain.provider import Endpoint, Provider
 from storage_core.domain.tenant import Policy, Tenant
 from storage_core.services.databases import AdoptDatabase, CreateDatabase, DeleteDatabase
 from storage_core.services.providers import CreateProvider
 from storage_core.services.tenants import CreateTenant, TenantPolicies
+from storage_core.storage import StorageFactory
 from tests.integration.homes import opened, settings_of, somebody
 
 
@@ -88,3 +90,27 @@ async def test_the_last_database_of_a_quota_is_given_once(core: Core, files: Pro
     assert {type(one) for one in refused} == {QuotaExceeded} and len(refused) == 7
     await core.databases.delete(somebody(), DeleteDatabase(id=first.id, confirm=first.name))
     assert isinstance(await a_database(core, files, tenant), Database)
+
+
+@pytest.mark.servers
+async def test_a_database_gets_no_more_connections_than_its_tenant_may_have(
+    core: Core, postgresql_server: tuple[Endpoint, str]
+) -> None:
+    endpoint, password = postgresql_server
+    connection = {"host": endpoint.host, "port": endpoint.port, "user": endpoint.user, "password": password}
+    request = {"name": "pg", "kind": "postgresql", "connection": connection}
+    provider = await core.providers.create(somebody(), CreateProvider.model_validate(request))
+    tenant = await a_tenant(core, connections=2)
+    row = await a_database(core, provider, tenant)
+    held = "select count(*) from pg_stat_activity where datname = $1"
+    asking = await asyncpg.connect(
+        host=endpoint.host, port=endpoint.port, user=endpoint.user, password=password, database="postgres"
+    )
+    async with StorageFactory(core).running() as factory:
+        storage = await factory.get_storage(tenant_id=tenant.id)
+        orders = storage.collection("orders")
+        await asyncio.gather(*(orders.insert({"n": n}) for n in range(20)))
+        assert await asking.fetchval(held, row.physical_name) == 2
+        assert await orders.count() == 20
+    await asking.close()
+    await core.databases.delete(somebody(), DeleteDatabase(id=row.id, confirm=row.name))

@@ -111,6 +111,8 @@ class Server:
     def location(self, name: str) -> str:
         return name
 
+    def bound(self, database: str, connections: int | None) -> None: ...
+
     async def close(self) -> None:
         self.calls.append("close")
 

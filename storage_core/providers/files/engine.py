@@ -67,5 +67,7 @@ class FileEngine:
     async def marks(self, name: str | None = None) -> frozenset[str]:
         return await asyncio.to_thread(self._place.marks, name)
 
+    def bound(self, database: str, connections: int | None) -> None: ...
+
     async def close(self) -> None:
         await self._shelves.close()

@@ -81,5 +81,7 @@ class MongoEngine:
         there = checked(name) in await self._link.existing()
         return frozenset(f"{mark}/{name}" for mark in own) if there else frozenset()
 
+    def bound(self, database: str, connections: int | None) -> None: ...
+
     async def close(self) -> None:
         await self._link.close()

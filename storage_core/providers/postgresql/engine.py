@@ -111,6 +111,10 @@ class PostgresEngine:
     async def marks(self, name: str | None = None) -> frozenset[str]:
         return await self._databases.marks(name)
 
+    def bound(self, database: str, connections: int | None) -> None:
+        self._collections.pools.bound(database, connections)
+        self._sessions.bound(database, connections)
+
     async def close(self) -> None:
         self._collections.close()
         await self._sessions.close()

@@ -114,7 +114,7 @@ class HotPool:
                 return
         if connection is None:
             self.open -= 1
-        elif self._all.wanted or self._all.closed:
+        elif self._all.wanted or self._all.closed or self.open > self.size:
             connection.terminate()
             self._lost()
         else:
@@ -132,6 +132,7 @@ class HotPools:
     def __init__(self, connect: Connect, per_database: int = PER_DATABASE, most: int = PER_SERVER) -> None:
         self.connect, self._size, self._most = connect, per_database, most
         self._pools: OrderedDict[str, HotPool] = OrderedDict()
+        self._bounds: dict[str, int] = {}
         self._live = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._sweeper: asyncio.TimerHandle | None = None
@@ -141,11 +142,20 @@ class HotPools:
         """The pool of a database, for one call."""
         pool = self._pools.get(database)
         if pool is None:
-            pool = self._pools[database] = HotPool(self, database, self._size)
+            pool = self._pools[database] = HotPool(self, database, self._bounds.get(database, self._size))
         self._pools.move_to_end(database)
         if self._sweeper is None and not self.closed:
             self._sweep_later()
         return pool
+
+    def bound(self, database: str, connections: int | None) -> None:
+        """Keep at most so many connections to a database; none is the usual measure."""
+        if connections is None:
+            self._bounds.pop(database, None)
+        else:
+            self._bounds[database] = connections
+        if (pool := self._pools.get(database)) is not None:
+            pool.size = self._size if connections is None else connections
 
     @property
     def live(self) -> int:

@@ -51,6 +51,10 @@ class PostgresSessions:
                 await connection.execution_options(postgresql_readonly=True)
             yield connection
 
+    def bound(self, database: str, connections: int | None) -> None:
+        for way in (DIRECT, POOLED):
+            self.pools.bound(way + database, connections)
+
     async def close(self) -> None:
         await self.pools.close()
 

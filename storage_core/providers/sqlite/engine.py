@@ -70,6 +70,8 @@ class SqliteEngine:
     async def marks(self, name: str | None = None) -> frozenset[str]:
         return await in_thread(lambda: self._place.marks(name))
 
+    def bound(self, database: str, connections: int | None) -> None: ...
+
     async def close(self) -> None:
         await self._sessions.close()
         await self._files.close()
