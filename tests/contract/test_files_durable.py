@@ -386,6 +386,7 @@ async def test_what_others_put_there_stays_theirs(kind: str, tmp_path: Path) -> 
                 db.table("things").insert({"by": "TinyDB", "n": 2**70})
         else:
             (tmp_path / "orders" / "theirs").mkdir()
+            (tmp_path / "orders" / ".sc-half-dropped" / "00").mkdir(parents=True)
             (tmp_path / "orders" / "theirs" / "x.json").write_text("{}")
         await engine.databases.optimize(name_on(kind))
         assert engine.collections is not None
@@ -399,6 +400,7 @@ async def test_what_others_put_there_stays_theirs(kind: str, tmp_path: Path) -> 
             assert {doc["sc_"]["id"] for doc in db.table("things")} == {"a", "b", "2"}
     else:
         assert (tmp_path / "orders" / "theirs" / "x.json").read_text() == "{}"
+        assert not (tmp_path / "orders" / ".sc-half-dropped").exists()
 
 
 async def test_a_hostile_journal_or_list_leads_nowhere(kind: str, tmp_path: Path) -> None:

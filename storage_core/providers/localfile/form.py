@@ -86,6 +86,11 @@ class LocalForm:
         for entry in sorted(os.scandir(path), key=lambda e: e.name):
             if entry.name == OURS:
                 continue
+            if entry.name.startswith(PRIVATE) and entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(
+                    entry.path
+                )  # a collection that somebody dropped who was killed: we hold the lock
+                continue
             if entry.name in kept.tables or entry.name in names:
                 if not entry.is_dir(follow_symlinks=False):
                     raise damaged(path, f"{entry.name} is no folder; links are refused")
