@@ -49,6 +49,10 @@ class Form(Protocol):
         """Differs when somebody else has changed the checkpoint; FileNotFoundError when there is none."""
         ...
 
+    def base(self, path: Path) -> str:
+        """The checkpoint's own name; looked at without the lock. FileNotFoundError when there is none."""
+        ...
+
     def read(self, path: Path, names: Collection[str], touched: Collection[tuple[str, str]]) -> Kept:
         """`names` are collections that the journal knows; of `touched` documents it has the last word, so what lies
         there may be anything."""

@@ -52,8 +52,7 @@ def locked(form: Form, path: Path) -> Journal:
             journal = Journal.open(where)
         except FileNotFoundError:
             try:
-                base = form.read(path, (), frozenset()).base
-                return Journal.make(where, base, "", over=False)
+                return Journal.make(where, form.base(path), "", over=False)
             except FileExistsError:
                 continue
             except (FileNotFoundError, NotADirectoryError) as error:

@@ -77,6 +77,10 @@ class LocalForm:
         found = (path / OURS / ABOUT).stat()
         return found.st_ino, found.st_size, found.st_mtime_ns
 
+    def base(self, path: Path) -> str:
+        base: str = _about(path)["base"]
+        return base
+
     def read(self, path: Path, names: Collection[str], touched: Collection[tuple[str, str]]) -> Kept:
         about = _about(path)
         kept = Kept(about["base"], about["replaces"])

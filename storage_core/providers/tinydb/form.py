@@ -55,6 +55,10 @@ class TinyForm:
         found = path.stat()
         return found.st_ino, found.st_size, found.st_mtime_ns
 
+    def base(self, path: Path) -> str:
+        base: str = _about(path, _parsed(path, path.read_bytes()).get(OURS)).get("base", "")
+        return base
+
     def read(self, path: Path, names: Collection[str], touched: Collection[tuple[str, str]]) -> Kept:
         with path.open("rb") as file:
             at = datetime.fromtimestamp(os.fstat(file.fileno()).st_mtime, UTC)
