@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import BigInteger, Column, DateTime, Index, Integer, Text, UniqueConstraint, text
+from sqlalchemy.orm import registry
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import Field, SQLModel
 
@@ -36,7 +37,11 @@ def _key() -> Any:
     return Field(primary_key=True, max_length=64)
 
 
-class Versioned(SQLModel):
+class Stored(SQLModel, registry=registry()):
+    """A registry of our own: models of an application in this process are none of the catalog's, nor ours of theirs."""
+
+
+class Versioned(Stored):
     """`row_version` grows by one with each save: two writers who read the same row cannot both win."""
 
     row_version: int = Field(default=1)
@@ -374,7 +379,7 @@ class ApprovalRow(Versioned, table=True):
     expires_at: datetime = _time(nullable=False, index=True)
 
 
-class AuditRow(SQLModel, table=True):
+class AuditRow(Stored, table=True):
     __tablename__ = "audit"
     chain: str = Field(primary_key=True, max_length=64)
     sequence: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
@@ -401,7 +406,7 @@ class AuditRow(SQLModel, table=True):
     hash: str = Field(max_length=64)
 
 
-class AuditHeadRow(SQLModel, table=True):
+class AuditHeadRow(Stored, table=True):
     """The last link of each chain; its row is the lock under which a chain grows."""
 
     __tablename__ = "audit_heads"
@@ -410,7 +415,7 @@ class AuditHeadRow(SQLModel, table=True):
     hash: str = Field(max_length=64)
 
 
-class ExportedHeadRow(SQLModel, table=True):
+class ExportedHeadRow(Stored, table=True):
     """What was exported to which place: so that a loss there is known after a restart."""
 
     __tablename__ = "exported_heads"
@@ -421,7 +426,7 @@ class ExportedHeadRow(SQLModel, table=True):
     since: datetime | None = _time()
 
 
-class KeyRow(SQLModel, table=True):
+class KeyRow(Stored, table=True):
     __tablename__ = "keys"
     __table_args__ = (
         Index(
@@ -442,7 +447,7 @@ class KeyRow(SQLModel, table=True):
     updated_at: datetime = _time(nullable=False)
 
 
-class EventRow(SQLModel, table=True):
+class EventRow(Stored, table=True):
     __tablename__ = "events"
     sequence: int | None = Field(
         default=None,
@@ -455,4 +460,4 @@ class EventRow(SQLModel, table=True):
     at: datetime = _time(nullable=False, index=True)
 
 
-metadata = SQLModel.metadata
+metadata = Stored.metadata

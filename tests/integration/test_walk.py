@@ -259,6 +259,8 @@ MARKS = {
     "secret.manage": "Y Y - -",
     "master_key": "Y - - -",
     "audit.read": "Y Y Y -",
+    "records.read": "Y Y Y -",
+    "records.write": "Y Y Y -",
     "server.manage": "Y - - -",
 }
 
