@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
+from itertools import count
 from time import perf_counter
 from typing import Any
 
@@ -129,7 +130,10 @@ class SqliteCollection:
         point = file.point
         if now >= file.trusted or point is None or self._table.name not in point.known:
             return None
-        point.db.set_progress_handler(_enough, FEW_STEPS)
+        calls = (
+            count()
+        )  # SQLite counts a statement's steps over all its runs: the first call may come at once
+        point.db.set_progress_handler(lambda: next(calls) > 0, FEW_STEPS)
         try:
             found = point.db.execute(sql, operands).fetchall()
         except sqlite3.Error:
@@ -263,10 +267,6 @@ def _equalities(where: Node | None) -> int:
     nodes = where.nodes if isinstance(where, All) else (where,)
     equal = all(isinstance(n, Compare) and n.op is Op.EQ and n.value is not None for n in nodes)
     return len(nodes) if equal else 0
-
-
-def _enough() -> int:
-    return 1
 
 
 def _rows(
