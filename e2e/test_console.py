@@ -69,7 +69,7 @@ async def furnished(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[F
                 for name in ("ledger", "large")
             }
             await asyncio.to_thread(fill, Path(made["ledger"]["location"]), 100)
-            await asyncio.to_thread(fill, Path(made["large"]["location"]), 150_000)
+            await asyncio.to_thread(fill, Path(made["large"]["location"]), 1_000_000)
             await console.cli("backups", "create", "--database-id", made["ledger"]["id"], "--wait")
             await starting
             cookie = rest.cookie
