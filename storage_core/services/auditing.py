@@ -14,7 +14,7 @@ from ..domain.permission import Target
 from ..ports.notary import Notary
 from ..ports.recording import Recording
 from .kernel import Kernel
-from .request import Request
+from .request import PEOPLE, Request
 from .targets import LIST
 
 if TYPE_CHECKING:
@@ -117,7 +117,8 @@ def _given(request: Request, prefix: str = "") -> Iterator[tuple[str, Any, Any]]
         elif isinstance(value, (SecretStr, SecretBytes)):
             yield prefix + name, None, value
         elif (text := shown(value)) is not None:
-            yield prefix + name, None, text
+            hidden = PEOPLE in type(request).model_fields[name].metadata
+            yield prefix + name, None, SecretStr(text) if hidden else text
 
 
 def _sealed(field: str, value: str | None) -> Any:

@@ -26,7 +26,7 @@ from .collections import collection_of, policy_of
 from .databases import Databases
 from .kernel import Kernel, Service
 from .operation import Effect, operation
-from .request import DATA, LINES, Request
+from .request import DATA, LINES, PEOPLE, Request
 from .targets import database
 
 #: Counting what matches ends here: nobody pages further, and the next page never waits for a count.
@@ -103,7 +103,7 @@ class OneRecord(InTable):
 class QueryRecords(InTable):
     """Show a page of a collection's documents or a table's rows."""
 
-    where: Annotated[str, LINES] = Field("", max_length=20_000, examples=['{"qty": {"$gte": 2}}'])
+    where: Annotated[str, LINES, PEOPLE] = Field("", max_length=20_000, examples=['{"qty": {"$gte": 2}}'])
     """A filter as JSON, in the filter language: $eq $ne $gt $gte $lt $lte $in $nin $exists $and $or $not."""
     sort: str = Field("", max_length=500, examples=["-created_at"])
     """Fields to sort by, comma between them, a minus before those that go downwards."""
@@ -124,14 +124,14 @@ class InsertRecord(InTable):
 
     id: str | None = Field(None, min_length=1, max_length=128, examples=["o-1"])
     """A document's own id; made if left out. Rows have their keys among their columns."""
-    data: Annotated[dict[str, Any], DATA] = Field(examples=[{"sku": "A1", "qty": 3}])
+    data: Annotated[dict[str, Any], DATA, PEOPLE] = Field(examples=[{"sku": "A1", "qty": 3}])
     """Its fields; what JSON does not hold as a tag: {"$date": "2026-01-01T00:00:00.000000Z"}."""
 
 
 class UpdateRecord(OneRecord):
     """Change fields of a document or columns of a row."""
 
-    data: Annotated[dict[str, Any], DATA] = Field(default_factory=dict, examples=[{"qty": 4}])
+    data: Annotated[dict[str, Any], DATA, PEOPLE] = Field(default_factory=dict, examples=[{"qty": 4}])
     """New values by field; of documents also by dotted path."""
     unset: tuple[str, ...] = Field((), max_length=200, examples=[["note"]])
     """Of a document, fields to remove."""
@@ -139,7 +139,7 @@ class UpdateRecord(OneRecord):
     """Of a document, make `data` all there is."""
     version: int | None = Field(None, ge=1, examples=[3])
     """The document's version as you know it: refused if somebody was faster."""
-    was: Annotated[dict[str, Any], DATA] = Field(default_factory=dict, examples=[{"qty": 3}])
+    was: Annotated[dict[str, Any], DATA, PEOPLE] = Field(default_factory=dict, examples=[{"qty": 3}])
     """Columns of the row as you know them: refused if somebody was faster."""
 
 

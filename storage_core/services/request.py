@@ -35,6 +35,14 @@ LINES = Lines()
 
 
 @dataclass(frozen=True, slots=True)
+class People:
+    """Marks a field that holds people's data: the audit log keeps a keyed hash of it, which tells nothing."""
+
+
+PEOPLE = People()
+
+
+@dataclass(frozen=True, slots=True)
 class Data:
     """Marks a field that holds people's own data: what they keep, they may keep as it is."""
 

@@ -13,7 +13,7 @@ from sqlalchemy import MetaData
 
 from ..bootstrap import Core, migrate, open_core
 from ..domain.database import Database
-from ..domain.errors import InvalidRequest, StorageError, TenantMismatch, TenantRequired
+from ..domain.errors import InvalidRequest, NotFound, StorageError, TenantMismatch, TenantRequired
 from ..domain.event import Event
 from ..domain.migration import MigrationReport, TenantMigration
 from ..domain.naming import NAME_RULE, checked_name
@@ -157,8 +157,10 @@ class StorageFactory:
             async with lock:
                 held = self._held.get(key)
                 if held is not None:
-                    await held.link.current()
-                    return held
+                    with suppress(NotFound):  # it is gone, and another one may be in its place
+                        await held.link.current()
+                        return held
+                    self._held.pop(key, None)
                 return await self._open(key)
         finally:
             self._opening.pop(key, None)

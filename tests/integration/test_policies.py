@@ -102,7 +102,7 @@ async def test_a_database_gets_no_more_connections_than_its_tenant_may_have(
     provider = await core.providers.create(somebody(), CreateProvider.model_validate(request))
     tenant = await a_tenant(core, connections=2)
     row = await a_database(core, provider, tenant)
-    held = "select count(*) from pg_stat_activity where datname = $1"
+    held = "select count(*) from pg_stat_activity where datname = $1 and backend_type = 'client backend'"
     asking = await asyncpg.connect(
         host=endpoint.host, port=endpoint.port, user=endpoint.user, password=password, database="postgres"
     )

@@ -84,13 +84,11 @@ class PostgresLogins:
                 return
             if found["mark"] != LEASE_MARK:
                 raise Conflict(f"The role {user!r} is not a leased one.")
-            _, acting = await connection.fetchval(WHO) or ("", "")
             await connection.execute(f"alter role {ident(user)} nologin")
             await connection.fetch(END_ALL, user)
             there = await connection.fetchval("select 1 from pg_database where datname = $1", database)
         if there:
             async with self._pool.visit(database) as connection:
-                await connection.execute(f"reassign owned by {ident(user)} to {ident(acting)}")
                 await connection.execute(f"drop owned by {ident(user)}")
         async with self._pool.admin() as connection:
             await connection.execute(
@@ -104,7 +102,7 @@ def _grants(write: bool) -> tuple[str, ...]:
     rows = "select, insert, update, delete" if write else "select"
     counters = "usage, select, update" if write else "select"
     return (
-        f"grant usage{', create' if write else ''} on schema {{schema}} to {{user}}",
+        "grant usage on schema {schema} to {user}",  # and never create: what a login makes could outlive it as another's
         f"grant {rows} on all tables in schema {{schema}} to {{user}}",
         f"grant {counters} on all sequences in schema {{schema}} to {{user}}",
         f"alter default privileges in schema {{schema}} grant {rows} on tables to {{user}}",
