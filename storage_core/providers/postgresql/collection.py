@@ -14,6 +14,7 @@ from ...domain.errors import (
 from ...domain.patch import patched
 from ...domain.query import Node, Path, Regex, conditions, projected
 from ...domain.record import Find, Index, Outcome, Row, Write
+from .collection_copy import copied
 from .collection_sql import (
     FIELDS,
     SCHEMA,
@@ -96,13 +97,18 @@ class PostgresCollection:
         version: int | None = None,
         tagged: bool = False,
     ) -> Row:
-        if not _is_flat(changes, unset):
+        fields = _flat(changes, unset)
+        if fields is None:
             return await self._deep_patch(id, changes, at, unset, version, tagged)
-        given = (id, at, packed({p[0]: v for p, v in changes.items()}), tagged, [p[0] for p in unset])
-        if version is None:
-            found = await self._runner.change(self._name, "fetchrow", self._sql.patch, *given)
+        sql, given = self._sql, (id, at, packed(fields), tagged)
+        if unset:
+            statement = sql.prune if version is None else sql.prune_at
+            given = (*given, [path[0] for path in unset])
         else:
-            found = await self._runner.change(self._name, "fetchrow", self._sql.patch_at, *given, version)
+            statement = sql.patch if version is None else sql.patch_at
+        if version is not None:
+            given = (*given, version)
+        found = await self._runner.change(self._name, "fetchrow", statement, *given)
         return Row(*found) if found is not None else await self._refuse(id, version)
 
     async def _deep_patch(
@@ -138,15 +144,15 @@ class PostgresCollection:
     async def insert_many(self, writes: Sequence[Write], at: datetime) -> list[Outcome]:
         if not writes:
             return []
-        records = [(w.id, 1, at, at, packed(w.body or {}), w.tagged) for w in writes]
         try:
             await self._runner.write(
                 self._name,
-                "copy_records_to_table",
+                "copy_to_table",
                 self._name,
+                source=memoryview(copied(writes, at)),  # bytes would be taken for a path
                 schema_name=SCHEMA,
                 columns=FIELDS,
-                records=records,
+                format="binary",
             )
         except NameTaken:  # one of them: each for itself, then
             return [await outcome_of(w, self._inserted(w, at)) for w in writes]
@@ -159,14 +165,15 @@ class PostgresCollection:
     async def change_many(self, writes: Sequence[Write], at: datetime) -> list[Outcome]:
         """Runs of the same kind of change to different documents go together, everything else one by one."""
         outcomes: list[Outcome] = []
-        for statement, items in _runs(writes, self._sql):
-            done = await self._together(statement, items, at) if statement and len(items) > 1 else None
+        for statement, items, arguments in _runs(writes, at, self._sql):
+            done = await self._together(statement, items, arguments) if statement and len(items) > 1 else None
             outcomes += done or [await outcome_of(write, self._changed(write, at)) for write in items]
         return outcomes
 
-    async def _together(self, statement: str, writes: list[Write], at: datetime) -> list[Outcome] | None:
+    async def _together(
+        self, statement: str, writes: list[Write], arguments: list[tuple[Any, ...]]
+    ) -> list[Outcome] | None:
         """One round trip for many; none where one of them failed, and so none was done."""
-        arguments = [_arguments(write, at) for write in writes]
         try:
             found = await self._runner.change(self._name, "fetchmany", statement, arguments)
         except (NameTaken, InvalidRequest):
@@ -234,51 +241,53 @@ def is_delete(write: Write) -> bool:
     return write.body is None and write.changes is None and not write.unset
 
 
-def _is_flat(changes: Mapping[Path, Any], unset: Sequence[Path]) -> bool:
-    """Whether a patch is of whole fields, none of them set and removed at once."""
-    for path in changes:
+def _flat(changes: Mapping[Path, Any], unset: Sequence[Path]) -> dict[str, Any] | None:
+    """What a patch sets, if it is of whole fields, none of them set and removed at once."""
+    fields: dict[str, Any] = {}
+    for path, value in changes.items():
         if len(path) > 1 or path in unset:
-            return False
-    return not unset or all(len(path) == 1 for path in unset)
+            return None
+        fields[path[0]] = value
+    return fields if not unset or all(len(path) == 1 for path in unset) else None
 
 
-def _statement(write: Write, sql: Statements) -> str:
-    """The statement of a change; empty for one that takes several."""
+def _prepared(write: Write, at: datetime, sql: Statements) -> tuple[str, tuple[Any, ...]]:
+    """The statement of a change and what it takes; an empty one where it takes several."""
     free = write.version is None
+    last = () if free else (write.version,)
     if write.body is not None:
-        return sql.replace if free else sql.replace_at
+        given = (write.id, at, packed(write.body), write.tagged, *last)
+        return sql.replace if free else sql.replace_at, given
     if is_delete(write):
-        return sql.delete if free else sql.delete_at
-    if not _is_flat(write.changes or {}, write.unset):
-        return ""
-    return sql.patch if free else sql.patch_at
+        return sql.delete if free else sql.delete_at, (write.id, *last)
+    fields = _flat(write.changes or {}, write.unset)
+    if fields is None:
+        return "", ()
+    given = (write.id, at, packed(fields), write.tagged)
+    if not write.unset:
+        return sql.patch if free else sql.patch_at, (*given, *last)
+    return sql.prune if free else sql.prune_at, (*given, [path[0] for path in write.unset], *last)
 
 
-def _arguments(write: Write, at: datetime) -> tuple[Any, ...]:
-    last = () if write.version is None else (write.version,)
-    if write.body is not None:
-        return (write.id, at, packed(write.body), write.tagged, *last)
-    if is_delete(write):
-        return (write.id, *last)
-    changes = {path[0]: value for path, value in (write.changes or {}).items()}
-    return (write.id, at, packed(changes), write.tagged, [path[0] for path in write.unset], *last)
-
-
-def _runs(writes: Sequence[Write], sql: Statements) -> Iterator[tuple[str, list[Write]]]:
+def _runs(
+    writes: Sequence[Write], at: datetime, sql: Statements
+) -> Iterator[tuple[str, list[Write], list[tuple[Any, ...]]]]:
     """Neighbours of one statement and of different documents."""
     run: list[Write] = []
+    arguments: list[tuple[Any, ...]] = []
     ids: set[str] = set()
     before = ""
     for write in writes:
-        statement = _statement(write, sql)
+        statement, given = _prepared(write, at, sql)
         if run and (statement != before or write.id in ids):
-            yield before, run
-            run, ids = list[Write](), set[str]()
+            yield before, run, arguments
+            run, arguments, ids = [], [], set()
         run.append(write)
+        arguments.append(given)
         ids.add(write.id)
         before = statement
     if run:
-        yield before, run
+        yield before, run, arguments
 
 
 async def outcome_of(write: Write, work: Awaitable[int | None]) -> Outcome:

@@ -1,6 +1,7 @@
-"""Indexes of collections: made without stopping writers, known by the comment they carry.
+"""Indexes of collections: made without stopping writers, known by the comment that the first of them carries.
 
-What lacks one of the paths has SQL's null there, which a unique index never takes for equal.
+One that people declare is up to three here: over the keys of its paths, which finds equal values and ranges of texts;
+over the last path's numbers, of the rows that have one, which finds ranges of them; and if it is unique, one that forbids.
 """
 
 import hashlib
@@ -10,7 +11,7 @@ from asyncpg import exceptions as pg
 
 from ...domain.errors import Conflict, NameTaken, NotFound
 from ...domain.record import Index
-from .collection_sql import SCHEMA, key
+from .collection_sql import SCHEMA, index_columns, number_columns, unique_columns
 from .dial import Connection
 from .sql import ident, literal
 
@@ -24,8 +25,8 @@ BROKEN = """
 select c.relname::text from pg_index i join pg_class c on c.oid = i.indexrelid
 where i.indrelid = to_regclass($1) and not i.indisvalid and c.relname = $2
 """
-#: How names of indexes begin: no collection's does.
-INDEX = "_i_"
+#: How names begin of an index over keys, over numbers, and of what forbids; no collection's does.
+INDEX, NUMBERS, UNIQUE = "_i_", "_n_", "_u_"
 SAID = "select obj_description(to_regclass($1), 'pg_class')"
 
 
@@ -34,10 +35,10 @@ def place_of(name: str) -> str:
     return f"{ident(SCHEMA)}.{ident(name)}"
 
 
-def physical(collection: str, index: str) -> str:
+def physical(collection: str, index: str, sort: str = INDEX) -> str:
     """The name of an index: those of one schema share their names, and names end at 63 bytes."""
     digest = hashlib.blake2b(f"{collection}.{index}".encode(), digest_size=5).hexdigest()
-    return f"{INDEX}{collection[:24]}_{index[:24]}_{digest}"
+    return f"{sort}{collection[:24]}_{index[:24]}_{digest}"
 
 
 def said(index: Index) -> str:
@@ -67,35 +68,56 @@ async def create(connection: Connection, collection: str, index: Index) -> None:
                 return
             raise NameTaken(f"The index {index.name!r} is over something else.", field="name")
     name = physical(collection, index.name)
+    await _make(connection, collection, name, index_columns(index))
+    columns, where = number_columns(index)
+    await _make(connection, collection, physical(collection, index.name, NUMBERS), columns, where)
+    if index.unique:
+        try:
+            await _make(
+                connection, collection, physical(collection, index.name, UNIQUE), unique_columns(index)
+            )
+        except pg.UniqueViolationError as error:
+            await _remove(connection, collection, index.name)
+            raise Conflict(
+                f"Documents of {collection} hold the same values there.",
+                field="paths",
+                hint="Make them different first.",
+            ) from error
+    await connection.execute(f"comment on index {place_of(name)} is {literal(said(index))}")
+
+
+async def _make(
+    connection: Connection, collection: str, name: str, columns: str, where: str = "true"
+) -> None:
     if await connection.fetchval(BROKEN, place_of(collection), name):
         await connection.execute(f"drop index if exists {place_of(name)}")
+    unique = "unique " if name.startswith(UNIQUE) else ""
     try:
         await connection.execute(
-            f"create {'unique ' if index.unique else ''}index concurrently if not exists {ident(name)}"
-            f" on {place_of(collection)} ({', '.join(f'({key(path)})' for path in index.paths)})"
+            f"create {unique}index concurrently if not exists {ident(name)} on {place_of(collection)}"
+            f" ({columns}) where {where}"
         )
-    except pg.UniqueViolationError as error:
-        await connection.execute(f"drop index if exists {place_of(name)}")
-        raise Conflict(
-            f"Documents of {collection} hold the same values there.",
-            field="paths",
-            hint="Make them different first.",
-        ) from error
     except pg.PostgresError:
         raise
     except BaseException:
         connection.terminate()  # the next attempt finds what is left, and removes it
         raise
-    await connection.execute(f"comment on index {place_of(name)} is {literal(said(index))}")
+
+
+async def _remove(connection: Connection, collection: str, name: str) -> None:
+    for sort in (UNIQUE, NUMBERS, INDEX):
+        place = place_of(physical(collection, name, sort))
+        await connection.execute(f"drop index concurrently if exists {place}")
 
 
 async def drop(connection: Connection, collection: str, name: str) -> None:
     if name not in {index.name for index in await listed(connection, collection)}:
         raise NotFound(f"{collection} has no index {name!r}.", field="name")
-    await connection.execute(f"drop index concurrently if exists {place_of(physical(collection, name))}")
+    await _remove(connection, collection, name)
 
 
 async def unique_name(connection: Connection, constraint: str) -> str:
     """What people call the index of a violated constraint."""
-    index = parsed(await connection.fetchval(SAID, place_of(constraint)) or "")
+    place = place_of(INDEX + constraint.removeprefix(UNIQUE))
+    index = parsed(await connection.fetchval(SAID, place) or "")
     return constraint if index is None else index.name

@@ -1,7 +1,9 @@
 """Collections as tables, and the filter language as SQL.
 
-Equality and the order of numbers are jsonb's own, which indexes serve; texts compare by code points, whatever the
-database's collation is.
+Equality and the order of texts are asked of a path's key: one short text that says kind and value, in the order of code
+points whatever the database's collation is. The order of numbers is jsonb's own. Indexes are over the same expressions,
+and over no longer ones than they must be: each write evaluates them. A number has at most two spellings in stored
+bodies, `5` and `5.0`, since `packed` writes all of them.
 """
 
 import re
@@ -49,10 +51,7 @@ from ...domain.query import (
     Scalar,
     kind_of,
 )
-from ...domain.query import (
-    Text as TextSearch,
-)
-from ...domain.record import Find, SortKey
+from ...domain.record import Find, Index, SortKey
 from .sql import ident, literal
 
 SCHEMA = "collections"
@@ -64,12 +63,17 @@ OURS = f"""
 select c.relname::text from pg_class c join pg_namespace n on n.oid = c.relnamespace
 where n.nspname = '{SCHEMA}' and c.relkind = 'r' and obj_description(c.oid, 'pg_class') = '{MARK}' order by 1
 """  # noqa: S608 - constants
+#: Characters of a path's key: longer than any number; four of them in any script fit into an index's row.
+KEPT = 400
 FIELDS = ("id", "version", "created_at", "updated_at", "body", "tagged")
+OWN_TYPES = {"id": "text", "version": "numeric", "created_at": "timestamptz", "updated_at": "timestamptz"}
 SIGNS = {Op.EQ: "=", Op.LT: "<", Op.LTE: "<=", Op.GT: ">", Op.GTE: ">="}
 
 _DIALECT: Any = PGDialect_asyncpg()
 
 
+#: Floats from here on are integers to jsonb, and floats again to whoever reads them.
+_PLAIN = 2e19
 #: An integral float of a size that jsonb would give back as an integer: 1e16 to below 2^64.
 _TURNS = re.compile(rb"e\+1[6-9]")
 
@@ -83,7 +87,7 @@ def packed(body: Any) -> bytes:
 
 
 def _spelled(value: Any) -> Any:
-    if isinstance(value, float) and 1e16 <= abs(value) < 2e19:
+    if isinstance(value, float) and 1e16 <= abs(value) < _PLAIN:
         return orjson.Fragment(f"{int(value)}.0")
     if isinstance(value, dict):
         return {key: _spelled(item) for key, item in value.items()}
@@ -109,20 +113,50 @@ def compiled(statement: ClauseElement) -> str:
     return str(statement.compile(dialect=_DIALECT))
 
 
-@lru_cache(4096)
-def element(path: Path) -> str:
-    """The value at a path, as jsonb. A list's items are reached by plain numbers alone."""
+def _walk(path: Path, named: str, numbered: str) -> str:
+    """The steps to a path's value; these two operators take the last one."""
     at = "body"
-    for part in path:
+    for left, part in zip(range(len(path) - 1, -1, -1), path, strict=True):
+        # a list's items are reached by plain numbers alone
         plain = part.isascii() and part.isdigit() and len(part) < 10 and (part == "0" or part[0] != "0")
-        at = f"({at} #> '{{{part}}}')" if plain else f"({at} -> {literal(part)})"
+        operator = ("#>" if plain else "->") if left else (numbered if plain else named)
+        at = f"({at} {operator} '{{{part}}}')" if plain else f"({at} {operator} {literal(part)})"
     return at
 
 
 @lru_cache(4096)
+def element(path: Path) -> str:
+    """The value at a path, as jsonb."""
+    return _walk(path, "->", "#>")
+
+
+@lru_cache(4096)
+def spelled(path: Path) -> str:
+    """The value at a path, as text; null for null."""
+    return _walk(path, "->>", "#>>")
+
+
+@lru_cache(4096)
 def key(path: Path) -> str:
-    """What indexes are over: the value at a path, SQL's null for null and for what is not there."""
-    return f"nullif({element(path)}, 'null'::jsonb)"
+    """A path's key: texts begin with s, which nothing else does; null for null and for what is not there."""
+    text = spelled(path)
+    return (
+        f"(left(case jsonb_typeof({element(path)}) when 'string' then 's' || {text} else {text} end, {KEPT})"
+        """ collate "C")"""
+    )
+
+
+def key_of(value: str) -> str:
+    return f"s{value}"[:KEPT]
+
+
+def spellings(value: bool | float) -> tuple[str, ...]:
+    """The keys of what equals a number or a boolean."""
+    if isinstance(value, bool):
+        return ("true",) if value else ("false",)
+    if isinstance(value, float) and (not value.is_integer() or abs(value) >= _PLAIN):
+        return (format(Decimal(repr(value)), "f"),)
+    return (f"{int(value)}", f"{int(value)}.0")
 
 
 @lru_cache(4096)
@@ -145,98 +179,185 @@ def number(path: Path) -> str:
 
 @lru_cache(4096)
 def words(path: Path) -> str:
-    at = element(path)
-    return f"""(case when jsonb_typeof({at}) = 'string' then {at} #>> '{{}}' end collate "C")"""
+    """The text at a path, whole; null where there is none."""
+    return f"""(case when jsonb_typeof({element(path)}) = 'string' then {spelled(path)} end collate "C")"""
 
 
-class Statement:
-    """Conditions as SQL, with their parameters in order."""
+def numbers(path: Path) -> str:
+    return f"jsonb_typeof({element(path)}) = 'number'"
+
+
+def index_columns(index: Index) -> str:
+    return ", ".join(map(key, index.paths))
+
+
+def number_columns(index: Index) -> tuple[str, str]:
+    """What finds ranges of the last path's numbers, and the rows that have one."""
+    *before, last = index.paths
+    return ", ".join([*map(key, before), f"({element(last)})"]), numbers(last)
+
+
+def unique_columns(index: Index) -> str:
+    """What must differ: numbers however they are spelled, and a hash of what is longer than a key."""
+    return ", ".join(
+        f"(case when length({spelled(p)}) >= {KEPT} then 'h' || md5({spelled(p)})"
+        f" when {numbers(p)} then trim_scale({element(p)}::numeric)::text else {key(p)} end)"
+        for p in index.paths
+    )
+
+
+#: A condition without its operands: what its SQL depends on, cheap to make and to look up.
+Shape = tuple[Any, ...]
+
+
+def shape_of(node: Node, values: list[Any]) -> Shape:
+    """The shape of a condition; its operands go to `values`, in order."""
+    if isinstance(node, Compare):
+        return _shape_of_compare(node.path, node.op, node.value, values)
+    if isinstance(node, All):
+        return ("and", *[shape_of(inner, values) for inner in node.nodes])
+    if isinstance(node, Any_):
+        return ("or", *[shape_of(inner, values) for inner in node.nodes])
+    if isinstance(node, Not):
+        return ("not", shape_of(node.node, values))
+    if isinstance(node, Member):
+        return _shape_of_member(node, values)
+    if isinstance(node, Exists):
+        return ("exists", node.path)
+    if isinstance(node, Own):
+        values.append(node.value)
+        return ("own", node.name, node.op)
+    if isinstance(node, Regex):
+        values.append(node.pattern)
+        return ("regex", node.path)
+    raise Unsupported(
+        "PostgreSQL's full-text search is not offered for collections.",
+        field="where.$text",
+        hint="Use $regex, or a table of your own with storage.session().",
+    )
+
+
+def _shape_of_compare(path: Path, op: Op, value: Scalar, values: list[Any]) -> Shape:
+    if value is None:
+        return ("null", path)
+    if isinstance(value, str):
+        values.append(key_of(value))
+        if len(value) < KEPT:
+            return ("text", path, op, False)
+        values.append(value)
+        return ("text", path, op, True)
+    if op is Op.EQ:
+        keys = spellings(value)
+        values += keys
+        return ("equal", path, len(keys))
+    values.append(packed(value))
+    return ("number", path, op)
+
+
+def _shape_of_member(node: Member, values: list[Any]) -> Shape:
+    """Short values go together, whatever their number: they are one operand."""
+    keys: list[str] = []
+    values.append(keys)
+    long: list[Shape] = []
+    for value in node.values:
+        if isinstance(value, str) and len(value) >= KEPT:
+            long.append(_shape_of_compare(node.path, Op.EQ, value, values))
+        elif isinstance(value, str):
+            keys.append(key_of(value))
+        elif value is not None:
+            keys += spellings(value)
+    null = [("null", node.path)] if None in node.values else []
+    return ("or", ("among", node.path), *long, *null)
+
+
+def places_of(keys: tuple[SortKey, ...], after: tuple[Any, ...], values: list[Any]) -> Shape:
+    """The shape of a place in an order: for each key the kind of its value there."""
+    places: list[int] = []
+    for key, value in zip((*keys, _ID), after, strict=True):
+        place = -1 if key.path is None else kind_of(value)
+        places.append(place)
+        if place in (-1, 2):
+            values.append(value)
+        elif place in (1, 3):
+            values.append(packed(int(value) if place == 3 else value))
+    return tuple(places)
+
+
+_ID = SortKey(None, "id")
+
+
+class Wording:
+    """Shapes as SQL, their parameters numbered in order."""
 
     def __init__(self) -> None:
-        self.values: list[Any] = []
+        self.count = 0
 
-    def value(self, value: Any, type: str) -> str:
-        self.values.append(value)
-        return f"${len(self.values)}::{type}"
+    def given(self, type: str) -> str:
+        self.count += 1
+        return f"${self.count}::{type}"
 
-    def where(self, node: Node) -> str:
+    def where(self, shape: Shape) -> str:
         """A condition; where it is null it counts as false, inside of a negation too."""
-        match node:
-            case All(nodes):
-                return "(" + " and ".join(self.where(n) for n in nodes) + ")"
-            case Any_(nodes):
-                return "(" + (" or ".join(self.where(n) for n in nodes) or "false") + ")"
-            case Not(inner):
-                return f"(({self.where(inner)}) is not true)"
-            case Compare(path, op, value):
-                return self.compare(path, op, value)
-            case Member(path, values):
-                return "(" + (" or ".join(self.compare(path, Op.EQ, v) for v in values) or "false") + ")"
-            case Exists(path):
+        match shape:
+            case ("and" | "or" as way, *inner):
+                return "(" + (f" {way} ".join(self.where(one) for one in inner) or "false") + ")"
+            case ("not", inner):
+                return f"({self.where(inner)} is not true)"
+            case ("null", path):
+                return f"({key(path)} is null)"
+            case ("equal", path, count):
+                keys = ", ".join(self.given("text") for _ in range(count))
+                return f"({key(path)} in ({keys}))" if count > 1 else f"({key(path)} = {keys})"
+            case ("among", path):
+                return f"({key(path)} = any({self.given('text[]')}))"
+            case ("text", path, op, long):
+                return self.text(path, op, long)
+            case ("number", path, op):
+                return f"({numbers(path)} and {element(path)} {SIGNS[op]} {self.given('jsonb')})"
+            case ("exists", path):
                 return f"({element(path)} is not null)"
-            case Own(name, op, value):
-                return f"({ident(name)} {SIGNS[op]} {self.own(name, value)})"
-            case Regex(path, pattern):
-                return f"({words(path)} ~ {self.value(pattern, 'text')})"
-            case TextSearch():
-                raise Unsupported(
-                    "PostgreSQL's full-text search is not offered for collections.",
-                    field="where.$text",
-                    hint="Use $regex, or a table of your own with storage.session().",
-                )
+            case ("own", name, op):
+                return f"({ident(name)} {SIGNS[op]} {self.given(OWN_TYPES[name])})"
+            case _:
+                return f"({words(shape[1])} ~ {self.given('text')})"
 
-    def compare(self, path: Path, op: Op, value: Scalar) -> str:
-        if value is None:
-            return f"({key(path)} is null)"
-        if op is Op.EQ:
-            return f"({key(path)} = {self.value(packed(value), 'jsonb')})"
-        if isinstance(value, str):
-            return f"({words(path)} {SIGNS[op]} {self.value(value, 'text')})"
-        # jsonb orders numbers as such, and apart from everything else; the index's part of the work
-        given = self.value(packed(value), "jsonb")
-        return f"({key(path)} {SIGNS[op]} {given} and jsonb_typeof({element(path)}) = 'number')"
+    def text(self, path: Path, op: Op, long: bool) -> str:
+        """Keys begin as their texts do: they decide, unless the operand is as long as they are."""
+        near = {Op.LT: "<=", Op.GT: ">="}.get(op, SIGNS[op]) if long else SIGNS[op]
+        tests = [f"{key(path)} {near} {self.given('text')}"]
+        if op in (Op.LT, Op.LTE):
+            tests.append(f"{key(path)} >= 's'")
+        elif op is not Op.EQ:
+            tests.append(f"{key(path)} < 't'")
+        if long:
+            tests.append(f"{words(path)} {SIGNS[op]} {self.given('text')}")
+        return f"({' and '.join(tests)})"
 
-    def own(self, name: str, value: Any) -> str:
-        if name == "id":
-            return self.value(value, "text")
-        return self.value(value, "numeric" if name == "version" else "timestamptz")
-
-    def amount(self, value: Any) -> str:
-        return self.value(exact(value), "numeric")
-
-    def beyond(self, keys: tuple[SortKey, ...], after: tuple[Any, ...]) -> str:
+    def beyond(self, keys: tuple[SortKey, ...], places: Shape) -> str:
         """Rows behind a place: the first key that differs decides, then the id."""
         ways: list[str] = []
         same: list[str] = []
-        for key, value in zip((*keys, SortKey(None, "id")), after, strict=True):
-            beyond, equal = self._key(key, value)
+        for key, place in zip((*keys, _ID), places, strict=True):
+            beyond, equal = self._key(key, place)
             ways.append(" and ".join([*same, beyond]))
             same.append(equal)
         return "(" + " or ".join(f"({way})" for way in ways) + ")"
 
-    def _key(self, key: SortKey, value: Any) -> tuple[str, str]:
+    def _key(self, key: SortKey, place: int) -> tuple[str, str]:
         sign = "<" if key.descending else ">"
         if key.path is None:
             name = key.own or "id"
-            given = self.own(name, value)
+            given = self.given(OWN_TYPES[name])
             return f"{ident(name)} {sign} {given}", f"{ident(name)} = {given}"
-        place = kind_of(value)
         rank = f"{kind(key.path)} {sign} {place}"
         same = f"{kind(key.path)} = {place}"
         if place in (0, 4):
             return rank, same
-        if isinstance(value, str):
-            at, given = words(key.path), self.value(value, "text")
+        if place == 2:
+            at, given = words(key.path), self.given("text")
         else:
-            at, given = number(key.path), self.amount(value)
+            at, given = number(key.path), f"({self.given('jsonb')}::numeric)"
         return f"({rank} or ({same} and {at} {sign} {given}))", f"({same} and {at} = {given})"
-
-
-def exact(value: float) -> Decimal:
-    """A number as numeric holds it in stored bodies."""
-    if isinstance(value, float):
-        return Decimal(int(value)) if abs(value) >= 1e16 else Decimal(repr(value))
-    return Decimal(int(value))
 
 
 def order(keys: tuple[SortKey, ...]) -> str:
@@ -252,32 +373,37 @@ def order(keys: tuple[SortKey, ...]) -> str:
 
 
 def find_statement(name: str, find: Find) -> tuple[str, list[Any]]:
-    sql = Statement()
-    tests = [] if find.where is None else [sql.where(find.where)]
-    if find.after is not None:
-        tests.append(sql.beyond(find.sort, find.after))
-    sql.values.append(find.limit)
-    return _find(name, " and ".join(tests), order(find.sort), len(sql.values)), sql.values
+    values: list[Any] = []
+    where = None if find.where is None else shape_of(find.where, values)
+    places = None if find.after is None else places_of(find.sort, find.after, values)
+    values.append(find.limit)
+    return _find(name, where, find.sort, places), values
 
 
 def count_statement(name: str, where: Node | None) -> tuple[str, list[Any]]:
-    sql = Statement()
-    return _count(name, "" if where is None else sql.where(where)), sql.values
+    values: list[Any] = []
+    return _count(name, None if where is None else shape_of(where, values)), values
 
 
 @lru_cache(2048)
-def _find(name: str, test: str, by: str, limit: int) -> str:
+def _find(name: str, where: Shape | None, sort: tuple[SortKey, ...], places: Shape | None) -> str:
+    wording = Wording()
+    tests = [] if where is None else [wording.where(where)]
+    if places is not None:
+        tests.append(wording.beyond(sort, places))
     table = table_of(name)
-    statement: Any = select(*(table.c[field] for field in FIELDS)).order_by(literal_column(by))
-    if test:
-        statement = statement.where(literal_column(test, Boolean))
-    return f"{compiled(statement)} LIMIT ${limit}"
+    statement: Any = select(*(table.c[field] for field in FIELDS)).order_by(literal_column(order(sort)))
+    if tests:
+        statement = statement.where(literal_column(" and ".join(tests), Boolean))
+    return f"{compiled(statement)} LIMIT ${wording.count + 1}"
 
 
 @lru_cache(2048)
-def _count(name: str, test: str) -> str:
+def _count(name: str, where: Shape | None) -> str:
     statement: Any = select(func.count()).select_from(table_of(name))
-    return compiled(statement.where(literal_column(test, Boolean)) if test else statement)
+    if where is not None:
+        statement = statement.where(literal_column(Wording().where(where), Boolean))
+    return compiled(statement)
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,6 +416,8 @@ class Statements:
     replace_at: str
     patch: str
     patch_at: str
+    prune: str
+    prune_at: str
     delete: str
     delete_at: str
     version: str
@@ -298,9 +426,9 @@ class Statements:
 
 @lru_cache(4096)
 def statements_of(name: str) -> Statements:
-    """$1 id, $2 moment, $3 body (a patch: fields to set), $4 tagged, $5 a patch's fields to remove; last the version.
+    """$1 id, $2 moment, $3 body (of a patch: fields to set), $4 tagged; last the version.
 
-    Deleting takes the id and the version alone.
+    `prune` is a patch that removes fields, too: $5. Deleting takes the id and the version alone.
     """
     t = table_of(name)
     id, moment = bindparam("id"), bindparam("moment", type_=DateTime(timezone=True))
@@ -309,12 +437,14 @@ def statements_of(name: str) -> Statements:
     row = [t.c[field] for field in FIELDS]
     here, at = t.c.id == id, t.c.version == bindparam("version", type_=BigInteger)
     head = {"version": t.c.version + literal_column("1"), "updated_at": moment}
-    patched = t.c.body.op("-")(bindparam("unset", type_=ARRAY(Text))).op("||")(body)
+    pruned = t.c.body.op("-")(bindparam("unset", type_=ARRAY(Text)))
     replace = update(t).values(**head, body=body, tagged=tagged).returning(*row)
-    patch = update(t).values(**head, body=patched, tagged=or_(t.c.tagged, tagged)).returning(*row)
+    head["tagged"] = or_(t.c.tagged, tagged)
+    patch = update(t).values(**head, body=t.c.body.op("||")(body)).returning(*row)
+    prune = update(t).values(**head, body=pruned.op("||")(body)).returning(*row)
     gone = delete(t).returning(t.c.id, t.c.version)
     names = ["id", "moment", "body", "tagged"]
-    patching = [*names, "unset"]
+    pruning = [*names, "unset"]
 
     def said(statement: ClauseElement, order: list[str]) -> str:
         """Compiled, with parameters numbered in this order."""
@@ -330,8 +460,10 @@ def statements_of(name: str) -> Statements:
         said(inserted, names),
         said(replace.where(here), names),
         said(replace.where(here, at), [*names, "version"]),
-        said(patch.where(here), patching),
-        said(patch.where(here, at), [*patching, "version"]),
+        said(patch.where(here), names),
+        said(patch.where(here, at), [*names, "version"]),
+        said(prune.where(here), pruning),
+        said(prune.where(here, at), [*pruning, "version"]),
         said(gone.where(here), ["id"]),
         said(gone.where(here, at), ["id", "version"]),
         said(select(t.c.version).where(here), ["id"]),

@@ -161,7 +161,7 @@ class PostgresCollections:
         self, error: pg.UniqueViolationError, database: str, connection: Connection | None
     ) -> StorageError:
         constraint = str(getattr(error, "constraint_name", None) or "")
-        if not constraint.startswith(collection_index.INDEX):
+        if not constraint.startswith(collection_index.UNIQUE):
             return NameTaken("There is a document of this id already.", field="id")
         if connection is None:
             async with self.connection(database) as asking:

@@ -36,7 +36,8 @@ class HotPool:
 
     async def run(self, method: str, *args: Any, **more: Any) -> Any:
         """One statement by one of asyncpg's methods; the driver's errors."""
-        connection = await self.acquire()
+        free = self.free
+        connection = free.pop() if free and not free[-1].is_closed() else await self.acquire()
         try:
             answer = await getattr(connection, method)(*args, **more)
         except asyncpg.PostgresError:
