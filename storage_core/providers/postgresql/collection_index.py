@@ -87,7 +87,7 @@ async def create(connection: Connection, collection: str, index: Index) -> None:
 
 
 async def _make(
-    connection: Connection, collection: str, name: str, columns: str, where: str = "true"
+    connection: Connection, collection: str, name: str, columns: str, where: str = ""
 ) -> None:
     if await connection.fetchval(BROKEN, place_of(collection), name):
         await connection.execute(f"drop index if exists {place_of(name)}")
@@ -95,7 +95,7 @@ async def _make(
     try:
         await connection.execute(
             f"create {unique}index concurrently if not exists {ident(name)} on {place_of(collection)}"
-            f" ({columns}) where {where}"
+            f" ({columns}){f' where {where}' if where else ''}"
         )
     except pg.PostgresError:
         raise
