@@ -1,4 +1,4 @@
-"""One collection as a table: see the collections port, and `collection_sql` for how it lies there."""
+"""One collection as a table: see the collections port, and `collection_table` for how it lies there."""
 
 from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -9,21 +9,15 @@ from ...domain.errors import (
     InvalidRequest,
     NameTaken,
     NotFound,
+    QuotaExceeded,
     VersionConflict,
 )
 from ...domain.patch import patched
 from ...domain.query import Node, Path, Regex, conditions, projected
 from ...domain.record import Find, Index, Outcome, Row, Write
 from .collection_copy import copied
-from .collection_sql import (
-    FIELDS,
-    SCHEMA,
-    Statements,
-    count_statement,
-    find_statement,
-    packed,
-    statements_of,
-)
+from .collection_sql import count_statement, find_statement
+from .collection_table import FIELDS, SCHEMA, Statements, packed, statements_of
 
 #: How often a document that others change at the same moment is read again for a patch of inner fields.
 RACES = 50
@@ -145,18 +139,21 @@ class PostgresCollection:
         if not writes:
             return []
         try:
-            await self._runner.write(
-                self._name,
-                "copy_to_table",
-                self._name,
-                source=memoryview(copied(writes, at)),  # bytes would be taken for a path
-                schema_name=SCHEMA,
-                columns=FIELDS,
-                format="binary",
-            )
-        except NameTaken:  # one of them: each for itself, then
+            await self._insert_all(writes, at)
+        except (NameTaken, QuotaExceeded):  # one of them: each for itself, then
             return [await outcome_of(w, self._inserted(w, at)) for w in writes]
         return [Outcome(w.id, 1) for w in writes]
+
+    async def _insert_all(self, writes: Sequence[Write], at: datetime) -> None:
+        await self._runner.write(
+            self._name,
+            "copy_to_table",
+            self._name,
+            source=memoryview(copied(writes, at)),  # bytes would be taken for a path
+            schema_name=SCHEMA,
+            columns=FIELDS,
+            format="binary",
+        )
 
     async def _inserted(self, write: Write, at: datetime) -> int:
         await self.insert(write.id, write.body or {}, at, tagged=write.tagged)
@@ -176,7 +173,7 @@ class PostgresCollection:
         """One round trip for many; none where one of them failed, and so none was done."""
         try:
             found = await self._runner.change(self._name, "fetchmany", statement, arguments)
-        except (NameTaken, InvalidRequest):
+        except (NameTaken, QuotaExceeded, InvalidRequest):
             return None
         versions = {row[0]: row[1] for row in found or ()}
         return [
@@ -281,7 +278,7 @@ def _runs(
         statement, given = _prepared(write, at, sql)
         if run and (statement != before or write.id in ids):
             yield before, run, arguments
-            run, arguments, ids = [], [], set()
+            run, arguments, ids = list[Write](), list[tuple[Any, ...]](), set[str]()
         run.append(write)
         arguments.append(given)
         ids.add(write.id)

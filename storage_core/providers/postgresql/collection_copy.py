@@ -5,13 +5,13 @@ from datetime import UTC, datetime, timedelta
 from struct import Struct
 
 from ...domain.record import Write
-from .collection_sql import packed
+from .collection_table import packed
 
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _START = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 _END = b"\xff\xff"
 _LONG, _LENGTH = Struct(">iq").pack, Struct(">i").pack
-#: A record's six fields (see `collection_sql.FIELDS`), and the length of the first; the last, with its length.
+#: A record's six fields (see `collection_table.FIELDS`), and the length of the first; the last, with its length.
 _HEAD = Struct(">hi").pack
 _TAGGED = {False: _LENGTH(1) + b"\x00", True: _LENGTH(1) + b"\x01"}
 

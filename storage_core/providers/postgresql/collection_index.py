@@ -11,7 +11,8 @@ from asyncpg import exceptions as pg
 
 from ...domain.errors import Conflict, NameTaken, NotFound
 from ...domain.record import Index
-from .collection_sql import SCHEMA, index_columns, number_columns, unique_columns
+from .collection_sql import index_columns, number_columns, unique_columns
+from .collection_table import SCHEMA
 from .dial import Connection
 from .sql import ident, literal
 
@@ -86,9 +87,7 @@ async def create(connection: Connection, collection: str, index: Index) -> None:
     await connection.execute(f"comment on index {place_of(name)} is {literal(said(index))}")
 
 
-async def _make(
-    connection: Connection, collection: str, name: str, columns: str, where: str = ""
-) -> None:
+async def _make(connection: Connection, collection: str, name: str, columns: str, where: str = "") -> None:
     if await connection.fetchval(BROKEN, place_of(collection), name):
         await connection.execute(f"drop index if exists {place_of(name)}")
     unique = "unique " if name.startswith(UNIQUE) else ""

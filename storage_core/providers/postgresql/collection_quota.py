@@ -1,198 +1,161 @@
-"""Quotas of a database's collections: one row of counters, locked and kept right by every write's own transaction.
+"""Quotas of a database's collections: one row of counters, which each write changes in its own statement.
 
-Bytes are those of the bodies as PostgreSQL writes them as text.
+The row is locked first, so that all writes of a database wait for each other in one order; it is changed only where the
+quota allows what the write adds, and nothing is written where it was not. Bytes are those of the bodies as PostgreSQL
+writes them as text.
 """
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from ...domain.errors import QuotaExceeded
-from ...domain.query import Node, Path
-from ...domain.record import Find, Index, Outcome, Quota, Row, Write
-from .collection import PostgresCollection, is_delete, outcome_of
+from ...domain.record import Quota, Write
+from .collection import Indexes, PostgresCollection, Runner
 from .collection_index import place_of
-from .collection_sql import MAKING, OURS, SCHEMA, statements_of
-from .dial import Connection
+from .collection_table import FIELDS, MAKING, OURS, SCHEMA, Statements, packed, statements_of
 from .sql import ident
 
 if TYPE_CHECKING:
-    from .collections import PostgresCollections, TransactionRunner
+    from .collections import PostgresCollections
 
 TABLE = f"{ident(SCHEMA)}._quota"
-SETUP = (
-    f"create schema if not exists {ident(SCHEMA)}",
-    (
-        f"create table if not exists {TABLE}"
-        " (one boolean primary key default true check (one), documents bigint not null, bytes bigint not null)"
-    ),
-)
-LOCK = f"select documents, bytes from {TABLE} where one for update"  # noqa: S608 - a constant
-KEEP = f"""
-insert into {TABLE} (documents, bytes) values ($1, $2)
-on conflict (one) do update set documents = excluded.documents, bytes = excluded.bytes
-"""  # noqa: S608 - a constant
+MAKE = f"""create table if not exists {TABLE}
+(one boolean primary key default true check (one), documents bigint not null, bytes bigint not null)"""
+BEGIN = f"insert into {TABLE} (documents, bytes) values (0, 0) on conflict (one) do nothing"  # noqa: S608 - constant
+SETUP = (f"create schema if not exists {ident(SCHEMA)}", MAKE, BEGIN)
+KEEP = f"update {TABLE} set documents = $1, bytes = $2 where one"  # noqa: S608 - constant
+HELD = f"select documents, bytes from {TABLE} where one"  # noqa: S608 - constant
 
 
-@dataclass(slots=True)
-class Held:
-    """The counters, locked: what the database holds, as this transaction leaves it."""
+@lru_cache(4096)
+def counted_statements_of(name: str) -> Statements:
+    """As `statements_of`, each counted; the limits, documents and bytes, follow the other parameters."""
+    plain = statements_of(name)
+    insert = (
+        f"insert into {place_of(name)} ({', '.join(FIELDS)}) "  # noqa: S608 - quoted
+        "select $1::text, 1, $2::timestamptz, $2, $3::jsonb, $4::boolean where (select ok from quota) returning *"
+    )
 
-    connection: Connection
-    runner: "TransactionRunner"
-    documents: int
-    bytes: int
+    def change(statement: str, given: int, version: bool, gone: bool = False) -> str:
+        match = f"id = $1::text{f' and version = ${given}::bigint' if version else ''}"
+        here = f"{place_of(name)} where {match} and (select ok from quota) for update"  # noqa: S608 - quoted
+        before = f"before as materialized (select octet_length(body::text) as size from {here}), "  # noqa: S608 - quoted
+        written = statement.replace("WHERE ", "WHERE exists (select from before) and ", 1)
+        documents, size = ("-count(*)", "0") if gone else ("0", "sum(octet_length(body::text))")
+        fields = "id, version" if gone else ", ".join(FIELDS)
+        less = f"{size} - (select size from before)"  # noqa: S608 - constants
+        answer = f"select {fields} from written where"  # noqa: S608 - constants
+        return _counted(before, written, (documents, less), given, answer)
+
+    return replace(
+        plain,
+        insert=_counted("", insert, ("count(*)", "sum(octet_length(body::text))"), 4, "select where"),
+        replace=change(plain.replace, 4, False),
+        replace_at=change(plain.replace_at, 5, True),
+        patch=change(plain.patch, 4, False),
+        patch_at=change(plain.patch_at, 5, True),
+        prune=change(plain.prune, 5, False),
+        prune_at=change(plain.prune_at, 6, True),
+        delete=change(plain.delete, 1, False, gone=True),
+        delete_at=change(plain.delete_at, 2, True, gone=True),
+    )
 
 
-class Counter:
-    """Counts one database's documents and bytes against a quota.
+def _counted(before: str, written: str, more: tuple[str, str], given: int, answer: str) -> str:
+    """A statement that divides by zero, and so does nothing, where the counters could not be changed."""
+    return f"""with quota as materialized (select true as ok from {TABLE} where one for update),
+{before}written as ({written}),
+more as (select {more[0]} as documents, coalesce({more[1]}, 0) as bytes from written),
+counted as (update {TABLE} q set documents = q.documents + m.documents, bytes = q.bytes + m.bytes from more m
+  where q.one and (m.documents <= 0 or ${given + 1}::bigint is null or q.documents + m.documents <= ${given + 1})
+  and (m.bytes <= 0 or ${given + 2}::bigint is null or q.bytes + m.bytes <= ${given + 2}) returning true)
+{answer} 1 / (select count(*) from counted) = 1"""  # noqa: S608 - statements of our own
 
-    :param within: the transaction that everything belongs to; otherwise every write has its own.
-    """
+
+class Counting:
+    """A runner whose writes are counted against a quota; see `Runner`."""
+
+    __slots__ = ("_collections", "_database", "_limits", "_quota", "_runner")
 
     def __init__(
-        self,
-        collections: "PostgresCollections",
-        database: str,
-        quota: Quota,
-        within: "tuple[Connection, TransactionRunner] | None" = None,
+        self, collections: "PostgresCollections", database: str, quota: Quota, runner: Runner
     ) -> None:
-        self.collections, self.database, self.quota, self._within = collections, database, quota, within
+        self._collections, self._database, self._quota, self._runner = collections, database, quota, runner
+        self._limits = (quota.documents, quota.bytes)
 
-    @asynccontextmanager
-    async def begin(self, name: str) -> AsyncGenerator[Held]:
-        """Lock the counters; what is left in `Held` when the block ends is checked and written with the rest."""
-        await self._counted(name)
-        if self._within is not None:
-            connection, runner = self._within
-            async with connection.transaction(), self._kept(connection, runner) as held:
-                yield held
-            return
-        async with self.collections.connection(self.database) as connection, connection.transaction():
-            runner = self.collections.runner(self.database, connection)
-            async with self._kept(connection, runner) as held:
-                yield held
+    async def read(self, name: str, method: str, *args: Any) -> Any:
+        return await self._runner.read(name, method, *args)
 
-    @asynccontextmanager
-    async def _kept(self, connection: Connection, runner: "TransactionRunner") -> AsyncGenerator[Held]:
-        row = await connection.fetchrow(LOCK)
-        before = (0, 0) if row is None else (row[0], row[1])
-        held = Held(connection, runner, *before)
-        yield held
-        for what, was, now, most in (
-            ("documents", before[0], held.documents, self.quota.documents),
-            ("bytes", before[1], held.bytes, self.quota.bytes),
-        ):
-            if most is not None and now > most and now > was:
-                raise QuotaExceeded(f"The database may hold {most} {what}, and this would make it {now}.")
-        await connection.execute(KEEP, held.documents, held.bytes)
+    async def write(self, name: str, method: str, *args: Any, **more: Any) -> Any:
+        if self._database not in self._collections.counted:
+            await self._count()
+        try:
+            return await self._runner.write(name, method, *self._with_limits(method, args), **more)
+        except QuotaExceeded as error:
+            raise await self._refused(name) from error
 
-    async def _counted(self, name: str) -> None:
+    async def change(self, name: str, method: str, *args: Any) -> Any:
+        if self._database not in self._collections.counted:
+            await self._count()
+        try:
+            return await self._runner.change(name, method, *self._with_limits(method, args))
+        except QuotaExceeded as error:
+            raise await self._refused(name) from error
+
+    def _with_limits(self, method: str, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        if method != "fetchmany":
+            return (*args, *self._limits)
+        statement, items = args
+        return statement, [(*item, *self._limits) for item in items]
+
+    async def _refused(self, name: str) -> QuotaExceeded:
+        held = await self._runner.read(name, "fetchrow", HELD)
+        documents, size = (0, 0) if held is None else held
+        parts = [
+            f"{has} {what} of {most}"
+            for what, has, most in (
+                ("documents", documents, self._quota.documents),
+                ("bytes", size, self._quota.bytes),
+            )
+            if most is not None
+        ]
+        return QuotaExceeded(
+            f"The database holds {' and '.join(parts)}; this would be more than it may hold."
+        )
+
+    async def _count(self) -> None:
         """Count what is there when this process meets the quota first: others may have written without one."""
-        if (self.database, name) in self.collections.counted:
-            return
-        await self.collections.make(self.database, name)
-        async with self.collections.apart(self.database) as connection:
+        async with self._collections.apart(self._database) as connection:
             await connection.execute(f"select pg_advisory_xact_lock({MAKING})")
             for statement in SETUP:
                 await connection.execute(statement)
-            await connection.execute(
-                f"lock table {TABLE} in exclusive mode"
-            )  # before the snapshot of what follows
-            names = [row[0] for row in await connection.fetch(OURS)]
+            # before the snapshot of what follows
+            await connection.execute(f"lock table {TABLE} in exclusive mode")
             documents = size = 0
-            for held in names:
+            for row in await connection.fetch(OURS):
                 count, taken = await connection.fetchrow(  # type: ignore[misc]  # an aggregate always answers
-                    f"select count(*), coalesce(sum(octet_length(body::text)), 0)::int8 from {place_of(held)}"  # noqa: S608
+                    f"select count(*), coalesce(sum(octet_length(body::text)), 0)::int8 from {place_of(row[0])}"  # noqa: S608
                 )
                 documents, size = documents + count, size + taken
             await connection.execute(KEEP, documents, size)
-        self.collections.counted.add((self.database, name))
+        self._collections.counted.add(self._database)
 
 
-class CountedCollection:
+class CountedCollection(PostgresCollection):
     """The collection port, every write of it counted."""
 
-    def __init__(self, plain: PostgresCollection, counter: Counter, name: str) -> None:
-        self._plain, self._counter, self._name = plain, counter, name
-        self._size = statements_of(name).size
+    __slots__ = ()
 
-    async def insert(self, id: str, body: Mapping[str, Any], at: datetime, *, tagged: bool = False) -> None:
-        async with self._changing(id) as inside:
-            await inside.insert(id, body, at, tagged=tagged)
+    def __init__(self, runner: Counting, name: str, indexes: Indexes) -> None:
+        super().__init__(runner, name, indexes)
+        self._sql = counted_statements_of(name)
 
-    async def get(self, id: str) -> Row | None:
-        return await self._plain.get(id)
-
-    async def replace(
-        self,
-        id: str,
-        body: Mapping[str, Any],
-        at: datetime,
-        *,
-        version: int | None = None,
-        tagged: bool = False,
-    ) -> Row:
-        async with self._changing(id) as inside:
-            return await inside.replace(id, body, at, version=version, tagged=tagged)
-
-    async def patch(
-        self,
-        id: str,
-        changes: Mapping[Path, Any],
-        at: datetime,
-        *,
-        unset: Sequence[Path] = (),
-        version: int | None = None,
-        tagged: bool = False,
-    ) -> Row:
-        async with self._changing(id) as inside:
-            return await inside.patch(id, changes, at, unset=unset, version=version, tagged=tagged)
-
-    async def delete(self, id: str, *, version: int | None = None) -> None:
-        async with self._changing(id) as inside:
-            await inside.delete(id, version=version)
-
-    async def insert_many(self, writes: Sequence[Write], at: datetime) -> list[Outcome]:
-        return [await outcome_of(write, self._inserted(write, at)) for write in writes]
-
-    async def change_many(self, writes: Sequence[Write], at: datetime) -> list[Outcome]:
-        return [await outcome_of(write, self._changed(write, at)) for write in writes]
-
-    async def find(self, find: Find) -> list[Row]:
-        return await self._plain.find(find)
-
-    async def count(self, where: Node | None) -> int:
-        return await self._plain.count(where)
-
-    async def create_index(self, index: Index) -> None:
-        await self._plain.create_index(index)
-
-    async def indexes(self) -> tuple[Index, ...]:
-        return await self._plain.indexes()
-
-    async def drop_index(self, name: str) -> None:
-        await self._plain.drop_index(name)
-
-    async def _inserted(self, write: Write, at: datetime) -> int:
-        await self.insert(write.id, write.body or {}, at, tagged=write.tagged)
-        return 1
-
-    async def _changed(self, write: Write, at: datetime) -> int | None:
-        async with self._changing(write.id) as inside:
-            [outcome] = await inside.change_many([write], at)
-            if outcome.error is not None:
-                raise outcome.error
-            return None if is_delete(write) else outcome.version
-
-    @asynccontextmanager
-    async def _changing(self, id: str) -> AsyncGenerator[PostgresCollection]:
-        """The collection inside a transaction that counts what becomes of one document."""
-        async with self._counter.begin(self._name) as held:
-            before = await held.connection.fetchval(self._size, id)
-            yield self._counter.collections.inside(held.runner, self._name)
-            after = await held.connection.fetchval(self._size, id)
-            held.documents += (after is not None) - (before is not None)
-            held.bytes += (after or 0) - (before or 0)
+    async def _insert_all(self, writes: Sequence[Write], at: datetime) -> None:
+        items: list[tuple[str, datetime, bytes, bool]] = []
+        for write in writes:
+            body: Mapping[str, Any] = write.body or {}
+            items.append((write.id, at, packed(body), write.tagged))
+        await self._runner.write(self._name, "fetchmany", self._sql.insert, items)

@@ -1,4 +1,4 @@
-"""Collections as tables, and the filter language as SQL.
+"""The filter language as SQL over the tables of `collection_table`.
 
 Equality and the order of texts are asked of a path's key: one short text that says kind and value, in the order of code
 points whatever the database's collation is. The order of numbers is jsonb's own. Indexes are over the same expressions,
@@ -6,34 +6,11 @@ and over no longer ones than they must be: each write evaluates them. A number h
 bodies, `5` and `5.0`, since `packed` writes all of them.
 """
 
-import re
-from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
-import orjson
-from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    Column,
-    DateTime,
-    MetaData,
-    Table,
-    Text,
-    bindparam,
-    cast,
-    delete,
-    func,
-    insert,
-    literal_column,
-    or_,
-    select,
-    update,
-)
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
-from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
-from sqlalchemy.sql import ClauseElement
+from sqlalchemy import Boolean, func, literal_column, select
 
 from ...domain.errors import Unsupported
 from ...domain.query import (
@@ -52,65 +29,13 @@ from ...domain.query import (
     kind_of,
 )
 from ...domain.record import Find, Index, SortKey
+from .collection_table import FIELDS, PLAIN, compiled, packed, table_of
 from .sql import ident, literal
 
-SCHEMA = "collections"
-#: What a comment on a table says that is a collection of ours.
-MARK = "storage-console collection"
-#: One in a database makes collections at a time.
-MAKING = 7_230_420
-OURS = f"""
-select c.relname::text from pg_class c join pg_namespace n on n.oid = c.relnamespace
-where n.nspname = '{SCHEMA}' and c.relkind = 'r' and obj_description(c.oid, 'pg_class') = '{MARK}' order by 1
-"""  # noqa: S608 - constants
 #: Characters of a path's key: more than any number has, few enough for an index's row.
 KEPT = 350
-FIELDS = ("id", "version", "created_at", "updated_at", "body", "tagged")
 OWN_TYPES = {"id": "text", "version": "numeric", "created_at": "timestamptz", "updated_at": "timestamptz"}
 SIGNS = {Op.EQ: "=", Op.LT: "<", Op.LTE: "<=", Op.GT: ">", Op.GTE: ">="}
-
-_DIALECT: Any = PGDialect_asyncpg()
-
-
-#: Floats from here on are integers to jsonb, and floats again to whoever reads them.
-_PLAIN = 2e19
-#: An integral float of a size that jsonb would give back as an integer: 1e16 to below 2^64.
-_TURNS = re.compile(rb"e\+1[6-9]")
-
-
-def packed(body: Any) -> bytes:
-    """A value as jsonb's binary form. Floats stay floats: jsonb keeps the spelling of a number's fraction alone."""
-    raw = orjson.dumps(body)
-    if b"e+1" in raw and _TURNS.search(raw):
-        raw = orjson.dumps(_spelled(body))
-    return b"\x01" + raw
-
-
-def _spelled(value: Any) -> Any:
-    if isinstance(value, float) and 1e16 <= abs(value) < _PLAIN:
-        return orjson.Fragment(f"{int(value)}.0")
-    if isinstance(value, dict):
-        return {key: _spelled(item) for key, item in value.items()}
-    return [_spelled(item) for item in value] if isinstance(value, list) else value
-
-
-@lru_cache(4096)
-def table_of(name: str) -> Table:
-    return Table(
-        name,
-        MetaData(schema=SCHEMA),
-        Column("id", Text(collation="C"), primary_key=True),
-        Column("version", BigInteger, nullable=False),
-        Column("created_at", DateTime(timezone=True), nullable=False),
-        Column("updated_at", DateTime(timezone=True), nullable=False),
-        Column("body", JSONB, nullable=False),
-        Column("tagged", Boolean, nullable=False),
-    )
-
-
-def compiled(statement: ClauseElement) -> str:
-    """A statement as asyncpg takes it."""
-    return str(statement.compile(dialect=_DIALECT))
 
 
 def _walk(path: Path, named: str, numbered: str) -> str:
@@ -154,7 +79,7 @@ def spellings(value: bool | float) -> tuple[str, ...]:
     """The keys of what equals a number or a boolean."""
     if isinstance(value, bool):
         return ("true",) if value else ("false",)
-    if isinstance(value, float) and (not value.is_integer() or abs(value) >= _PLAIN):
+    if isinstance(value, float) and (not value.is_integer() or abs(value) >= PLAIN):
         return (format(Decimal(repr(value)), "f"),)
     return (f"{int(value)}", f"{int(value)}.0")
 
@@ -404,68 +329,3 @@ def _count(name: str, where: Shape | None) -> str:
     if where is not None:
         statement = statement.where(literal_column(Wording().where(where), Boolean))
     return compiled(statement)
-
-
-@dataclass(frozen=True, slots=True)
-class Statements:
-    """The statements about one collection that do not depend on a filter."""
-
-    get: str
-    insert: str
-    replace: str
-    replace_at: str
-    patch: str
-    patch_at: str
-    prune: str
-    prune_at: str
-    delete: str
-    delete_at: str
-    version: str
-    size: str
-
-
-@lru_cache(4096)
-def statements_of(name: str) -> Statements:
-    """$1 id, $2 moment, $3 body (of a patch: fields to set), $4 tagged; last the version.
-
-    `prune` is a patch that removes fields, too: $5. Deleting takes the id and the version alone.
-    """
-    t = table_of(name)
-    id, moment = bindparam("id"), bindparam("moment", type_=DateTime(timezone=True))
-    body: Any = bindparam("body", type_=JSONB)
-    tagged: Any = bindparam("tagged", type_=Boolean)
-    row = [t.c[field] for field in FIELDS]
-    here, at = t.c.id == id, t.c.version == bindparam("version", type_=BigInteger)
-    head = {"version": t.c.version + literal_column("1"), "updated_at": moment}
-    pruned = t.c.body.op("-")(bindparam("unset", type_=ARRAY(Text)))
-    replace = update(t).values(**head, body=body, tagged=tagged).returning(*row)
-    head["tagged"] = or_(t.c.tagged, tagged)
-    patch = update(t).values(**head, body=t.c.body.op("||")(body)).returning(*row)
-    prune = update(t).values(**head, body=pruned.op("||")(body)).returning(*row)
-    gone = delete(t).returning(t.c.id, t.c.version)
-    names = ["id", "moment", "body", "tagged"]
-    pruning = [*names, "unset"]
-
-    def said(statement: ClauseElement, order: list[str]) -> str:
-        """Compiled, with parameters numbered in this order."""
-        made: Any = statement.compile(dialect=_DIALECT)
-        numbers = {f"${i}": f"${order.index(name) + 1}" for i, name in enumerate(made.positiontup or [], 1)}
-        return re.sub(r"\$\d+", lambda found: numbers[found[0]], str(made))
-
-    inserted = insert(t).values(
-        id=id, version=literal_column("1"), created_at=moment, updated_at=moment, body=body, tagged=tagged
-    )
-    return Statements(
-        said(select(*row).where(here), ["id"]),
-        said(inserted, names),
-        said(replace.where(here), names),
-        said(replace.where(here, at), [*names, "version"]),
-        said(patch.where(here), names),
-        said(patch.where(here, at), [*names, "version"]),
-        said(prune.where(here), pruning),
-        said(prune.where(here, at), [*pruning, "version"]),
-        said(gone.where(here), ["id"]),
-        said(gone.where(here, at), ["id", "version"]),
-        said(select(t.c.version).where(here), ["id"]),
-        said(select(func.octet_length(cast(t.c.body, Text))).where(here).with_for_update(), ["id"]),
-    )

@@ -9,18 +9,18 @@ import orjson
 from asyncpg import exceptions as pg
 from sqlalchemy.schema import CreateTable
 
-from ...domain.errors import Conflict, InvalidRequest, NameTaken, StorageError, Unsupported
+from ...domain.errors import Conflict, InvalidRequest, NameTaken, QuotaExceeded, StorageError, Unsupported
 from ...domain.record import Ability, Index, Quota
 from ...ports.collection import Collection, Session
 from . import collection_index
 from .collection import PostgresCollection
 from .collection_index import place_of
-from .collection_quota import CountedCollection, Counter
-from .collection_sql import MAKING, MARK, OURS, SCHEMA, compiled, table_of
+from .collection_quota import SETUP, CountedCollection, Counting
+from .collection_table import MAKING, MARK, OURS, SCHEMA, compiled, table_of
 from .dial import Connection, Dialer
 from .errors import DRIVER_ERRORS
-from .hotpool import HotPool, HotPools
-from .sql import ident, literal
+from .hotpool import LOST, HotPool, HotPools
+from .sql import literal
 
 SETTINGS = {"search_path": "", "timezone": "UTC", "jit": "off"}
 STATEMENTS = 1024
@@ -46,14 +46,16 @@ class PostgresCollections:
         """:param refuse_own: refuses a database that is the console's own."""
         self._dialer, self._refuse_own = dialer, refuse_own
         self._known: set[str] = set()
-        self.pools = HotPools(self._connect)
+        self.pools = HotPools(self.connect)
         self._making = asyncio.Lock()
-        #: Collections whose database was counted since this process met them under a quota.
-        self.counted: set[tuple[str, str]] = set()
+        #: Databases that were counted since this process met them under a quota.
+        self.counted: set[str] = set()
 
     def collection(self, database: str, name: str, quota: Quota | None = None) -> Collection:
-        plain = PostgresCollection(PooledRunner(self, database), name, Indexes(self, database))
-        return plain if quota is None else CountedCollection(plain, Counter(self, database, quota), name)
+        runner, indexes = PooledRunner(self, database), Indexes(self, database)
+        if quota is None:
+            return PostgresCollection(runner, name, indexes)
+        return CountedCollection(Counting(self, database, quota, runner), name, indexes)
 
     async def names(self, database: str) -> tuple[str, ...]:
         found = await PooledRunner(self, database).read("", "fetch", OURS)
@@ -62,7 +64,13 @@ class PostgresCollections:
     async def drop(self, database: str, name: str) -> None:
         if name in await self.names(database):
             await PooledRunner(self, database).read(name, "execute", f"drop table if exists {place_of(name)}")
-            self.counted = {place for place in self.counted if place[0] != database}
+            self.counted.discard(database)
+
+    def forget(self, database: str) -> None:
+        """Let go of a database that is about to be dropped: of its idle connections, and of what is known about it."""
+        self.pools.close_idle(database)
+        self._known.discard(database)
+        self.counted.discard(database)
 
     def transaction(self, database: str, quota: Quota | None = None) -> AbstractAsyncContextManager[Session]:
         return self._transaction(database, quota)
@@ -103,7 +111,7 @@ class PostgresCollections:
     async def apart(self, database: str) -> AsyncGenerator[Connection]:
         """A transaction on a connection beside the pool, for what must not wait for those who hold one."""
         try:
-            connection = await self._connect(database)
+            connection = await self.connect(database)
         except DRIVER_ERRORS as error:
             raise self._dialer.errors.translate(error, database) from error
         try:
@@ -117,9 +125,6 @@ class PostgresCollections:
     def runner(self, database: str, connection: Connection) -> "TransactionRunner":
         return TransactionRunner(self, database, connection)
 
-    def inside(self, runner: "TransactionRunner", name: str) -> PostgresCollection:
-        return PostgresCollection(runner, name, NoIndexes(self, ""))
-
     async def make(self, database: str, name: str) -> None:
         """Make a collection's table; whoever else makes one at the moment waits."""
         async with self._making, self.apart(database) as connection:
@@ -128,7 +133,8 @@ class PostgresCollections:
             if there and mark != MARK:
                 raise _somebody_else_s(name)
             if not there:
-                await connection.execute(f"create schema if not exists {ident(SCHEMA)}")
+                for statement in SETUP:
+                    await connection.execute(statement)
                 await connection.execute(compiled(CreateTable(table_of(name))))
                 await connection.execute(f"comment on table {place_of(name)} is {literal(MARK)}")
 
@@ -138,6 +144,8 @@ class PostgresCollections:
         """The domain error of a driver's; `connection` is one that may be asked about it."""
         if isinstance(error, pg.UniqueViolationError):
             return await self._taken(error, database, connection)
+        if isinstance(error, pg.DivisionByZeroError):  # see `collection_quota`: nothing else divides
+            return QuotaExceeded("The database may not hold more.")
         if isinstance(error, COLLISIONS):
             return Conflict("Another transaction got in the way.", hint="Repeat it whole.")
         if isinstance(error, pg.InvalidRegularExpressionError):
@@ -170,7 +178,8 @@ class PostgresCollections:
             index = await collection_index.unique_name(connection, constraint)
         return NameTaken(f"Another document holds these values ({index}).", field=index)
 
-    async def _connect(self, database: str) -> Connection:
+    async def connect(self, database: str) -> Connection:
+        """A new connection; the driver's errors."""
         if database not in self._known:
             await self._refuse_own(database)
             self._known.add(database)
@@ -203,14 +212,24 @@ class PooledRunner:
         self._collections, self._database = collections, database
 
     async def read(self, name: str, method: str, *args: Any) -> Any:
+        pool = self._collections.pools.of(self._database)
+        try:
+            try:
+                return await pool.run(method, *args)
+            except LOST:  # reading twice does no harm, and the other connection is a new one
+                return await pool.run(method, *args)
+        except NOT_THERE:
+            return None
+        except DRIVER_ERRORS as error:
+            raise await self._collections.translated(error, self._database, name) from error
+
+    async def change(self, name: str, method: str, *args: Any) -> Any:
         try:
             return await self._collections.pools.of(self._database).run(method, *args)
         except NOT_THERE:
             return None
         except DRIVER_ERRORS as error:
             raise await self._collections.translated(error, self._database, name) from error
-
-    change = read
 
     async def write(self, name: str, method: str, *args: Any, **more: Any) -> Any:
         try:
@@ -268,15 +287,14 @@ class PostgresSession:
     def __init__(
         self, collections: PostgresCollections, database: str, connection: Connection, quota: Quota | None
     ) -> None:
-        self._collections = collections
         self._runner = collections.runner(database, connection)
-        self._counter = (
-            None if quota is None else Counter(collections, database, quota, (connection, self._runner))
-        )
+        self._counting = None if quota is None else Counting(collections, database, quota, self._runner)
+        self._indexes = NoIndexes(collections, "")
 
     def collection(self, name: str) -> Collection:
-        plain = self._collections.inside(self._runner, name)
-        return plain if self._counter is None else CountedCollection(plain, self._counter, name)
+        if self._counting is None:
+            return PostgresCollection(self._runner, name, self._indexes)
+        return CountedCollection(self._counting, name, self._indexes)
 
 
 class Indexes:

@@ -53,9 +53,17 @@ from pg_stat_database s join pg_database d on d.oid = s.datid where d.datname = 
 class PostgresDatabases:
     """See the port. Names are quoted everywhere; none is ever part of a connection string unquoted."""
 
-    def __init__(self, dialer: Dialer, pool: Pool, own: OwnMarks | None = None) -> None:
-        """:param own: answers the marks of the console's own databases, which are nobody's to look into or drop."""
-        self._dialer, self._pool, self._own = dialer, pool, own or _nothing
+    def __init__(
+        self,
+        dialer: Dialer,
+        pool: Pool,
+        own: OwnMarks | None = None,
+        release: Callable[[str], None] = lambda name: None,
+    ) -> None:
+        """:param own: answers the marks of databases that are the console's own: nobody's to look into or drop.
+        :param release: lets go of what this process keeps open of a database.
+        """
+        self._dialer, self._pool, self._own, self._release = dialer, pool, own or _nothing, release
 
     def location(self, name: str) -> str:
         host = f"[{self._dialer.host}]" if ":" in self._dialer.host else self._dialer.host
@@ -101,6 +109,7 @@ class PostgresDatabases:
         if name in OURS_NOT or name == self._dialer.maintenance:
             raise InvalidRequest("The server itself needs this database.", field="name")
         await self.refuse_own(name)
+        self._release(name)
         async with self._pool.admin() as connection:
             await connection.execute(f"drop database if exists {ident(name)} with (force)")
 

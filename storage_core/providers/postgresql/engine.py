@@ -52,7 +52,7 @@ class PostgresEngine:
         self._dialer = Dialer(endpoint, password, connect_seconds, outbound)
         self._pool = Pool(self._dialer)
         self._toolbox = Toolbox(bin_dir)
-        self._databases = PostgresDatabases(self._dialer, self._pool, own)
+        self._databases = PostgresDatabases(self._dialer, self._pool, own, self._let_go)
         self.databases = self._databases
         self.tables: PostgresTables | None = PostgresTables(self._pool)
         self._collections = PostgresCollections(self._dialer, self._databases.refuse_own)
@@ -114,6 +114,9 @@ class PostgresEngine:
     def bound(self, database: str, connections: int | None) -> None:
         self._collections.pools.bound(database, connections)
         self._sessions.bound(database, connections)
+
+    def _let_go(self, database: str) -> None:
+        self._collections.forget(database)
 
     async def close(self) -> None:
         self._collections.close()

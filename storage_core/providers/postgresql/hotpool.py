@@ -18,6 +18,16 @@ from .dial import Connection
 PER_DATABASE, PER_SERVER = 4, 48
 #: A connection that nobody used for so many seconds is closed; looked after every so often.
 IDLE_SECONDS, SWEEP_SECONDS = 60.0, 20.0
+#: How often a connection goes to the next who waits for its database while another database has none.
+TURNS = 32
+
+#: What says that a connection was lost, idle or in the middle of a statement.
+LOST = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    ConnectionResetError,
+)
 
 Connect = Callable[[str], Awaitable[Connection]]
 
@@ -25,13 +35,14 @@ Connect = Callable[[str], Awaitable[Connection]]
 class HotPool:
     """The connections to one database."""
 
-    __slots__ = ("_all", "_waiting", "database", "free", "open", "size", "used_at")
+    __slots__ = ("_all", "_waiting", "database", "free", "open", "size", "turns", "used_at")
 
     def __init__(self, pools: "HotPools", database: str, size: int) -> None:
         self._all, self.database, self.size = pools, database, size
         self.free: list[Connection] = []
         self.open = 0
         self.used_at = 0.0
+        self.turns = 0
         self._waiting: deque[asyncio.Future[Connection | None]] = deque()
 
     async def run(self, method: str, *args: Any, **more: Any) -> Any:
@@ -40,9 +51,18 @@ class HotPool:
         connection = free.pop() if free and not free[-1].is_closed() else await self.acquire()
         try:
             answer = await getattr(connection, method)(*args, **more)
+        except LOST:
+            self.discard(connection)
+            self.close_idle()  # what ended one has most likely ended all
+            raise
         except asyncpg.PostgresError:
             self.release(connection)  # the server answered: the connection is clean
             raise
+        except asyncpg.InternalClientError as error:
+            # the server's farewell is being read: the statement was not sent
+            self.discard(connection)
+            self.close_idle()
+            raise asyncpg.ConnectionDoesNotExistError("the connection was lost") from error
         except BaseException:
             self.discard(connection)
             raise
@@ -64,7 +84,8 @@ class HotPool:
             given = await waiter
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled():
-                self._hand_on(waiter.result())
+                passed = waiter.result()
+                self._hand_on(passed, counted=passed is not None)
             raise
         return given if given is not None else await self._connect()
 
@@ -98,16 +119,22 @@ class HotPool:
         """Open a connection in a slot that is counted already."""
         try:
             await self._all.room(self)
+        except BaseException:
+            self._hand_on(None, counted=False)
+            raise
+        try:
             return await self._all.connect(self.database)
         except BaseException:
-            self._all.left(self)
-            self._hand_on(None, counted=False)
+            self._hand_on(None)
             raise
 
     def _hand_on(self, connection: Connection | None, *, counted: bool = True) -> None:
         """To whoever waits longest; none is a slot in which they may open their own."""
+        if connection is not None and not self._keeps():
+            connection.terminate()
+            connection = None
         if connection is None and counted:
-            self._all.left(self)
+            self._all.left()
         while self._waiting:
             waiter = self._waiting.popleft()
             if not waiter.done():
@@ -115,16 +142,23 @@ class HotPool:
                 return
         if connection is None:
             self.open -= 1
-        elif self._all.wanted or self._all.closed or self.open > self.size:
-            connection.terminate()
-            self._lost()
         else:
             self.used_at = monotonic()
             self.free.append(connection)
 
+    def _keeps(self) -> bool:
+        """Whether a connection stays with this database, now that it is free."""
+        if self._all.closed or self.open > self.size:
+            return False
+        if not self._all.wanted:
+            self.turns = 0
+            return True
+        self.turns += 1
+        return bool(self._waiting) and self.turns % TURNS != 0
+
     def _lost(self) -> None:
         self.open -= 1
-        self._all.left(self)
+        self._all.left()
 
 
 class HotPools:
@@ -158,10 +192,19 @@ class HotPools:
         if (pool := self._pools.get(database)) is not None:
             pool.size = self._size if connections is None else connections
 
+    def close_idle(self, database: str) -> None:
+        """Close what nobody uses of one database."""
+        if (pool := self._pools.get(database)) is not None:
+            pool.close_idle()
+
     @property
     def live(self) -> int:
         """Connections that are open or being opened."""
         return self._live
+
+    @property
+    def databases(self) -> tuple[str, ...]:
+        return tuple(self._pools)
 
     @property
     def wanted(self) -> bool:
@@ -170,25 +213,32 @@ class HotPools:
 
     async def room(self, pool: HotPool) -> None:
         """Wait until one connection more may be open; idle ones of databases unused for longest are closed for it."""
-        self._live += 1
-        if self._live <= self._most:
-            return
-        for other in list(self._pools.values()):
-            if other is not pool and other.close_idle() and self._live <= self._most:
+        if not self._waiting:
+            for other in list(self._pools.values()) if self._live >= self._most else ():
+                if other is not pool and other.close_idle() and self._live < self._most:
+                    break
+            if self._live < self._most:
+                self._live += 1
                 return
-        while self._live > self._most:
-            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append(waiter)
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        try:
             await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled():
+                self.left()
+            else:
+                self._waiting.remove(waiter)
+            raise
 
-    def left(self, pool: HotPool) -> None:
-        """One connection fewer."""
-        self._live -= 1
-        while self._waiting and self._live <= self._most:
+    def left(self) -> None:
+        """One connection fewer: its room goes to who waits longest."""
+        while self._waiting:
             waiter = self._waiting.popleft()
             if not waiter.done():
                 waiter.set_result(None)
                 return
+        self._live -= 1
 
     def close(self) -> None:
         """Close every idle connection; those in use are closed when they come back. Idempotent."""
