@@ -1,7 +1,8 @@
 """Indexes of collections: made without stopping writers, known by the comment that the first of them carries.
 
 One that people declare is up to three here: over the keys of its paths, which finds equal values and ranges of texts;
-over the last path's numbers, of the rows that have one, which finds ranges of them; and if it is unique, one that forbids.
+over the numbers of the rows that have one, if it has one path, which finds ranges of them (what an index over several
+paths finds by the first ones is few enough to look at); and if it is unique, one that forbids.
 """
 
 import hashlib
@@ -11,7 +12,7 @@ from asyncpg import exceptions as pg
 
 from ...domain.errors import Conflict, NameTaken, NotFound
 from ...domain.record import Index
-from .collection_sql import index_columns, number_columns, unique_columns
+from .collection_sql import index_columns, number_column, unique_columns
 from .collection_table import SCHEMA
 from .dial import Connection
 from .sql import ident, literal
@@ -70,8 +71,9 @@ async def create(connection: Connection, collection: str, index: Index) -> None:
             raise NameTaken(f"The index {index.name!r} is over something else.", field="name")
     name = physical(collection, index.name)
     await _make(connection, collection, name, index_columns(index))
-    columns, where = number_columns(index)
-    await _make(connection, collection, physical(collection, index.name, NUMBERS), columns, where)
+    if len(index.paths) == 1:
+        columns, where = number_column(index.paths[0])
+        await _make(connection, collection, physical(collection, index.name, NUMBERS), columns, where)
     if index.unique:
         try:
             await _make(

@@ -116,10 +116,9 @@ def index_columns(index: Index) -> str:
     return ", ".join(map(key, index.paths))
 
 
-def number_columns(index: Index) -> tuple[str, str]:
-    """What finds ranges of the last path's numbers, and the rows that have one."""
-    *before, last = index.paths
-    return ", ".join([*map(key, before), f"({element(last)})"]), numbers(last)
+def number_column(path: Path) -> tuple[str, str]:
+    """What finds ranges of a path's numbers, and the rows that have one."""
+    return f"({element(path)})", numbers(path)
 
 
 def unique_columns(index: Index) -> str:

@@ -7,7 +7,6 @@ state is unknown (its call was cancelled, or the wire broke) is thrown away.
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
-from time import monotonic
 from typing import Any
 
 import asyncpg
@@ -16,8 +15,8 @@ from .dial import Connection
 
 #: Connections to one database, and to all databases of a server together.
 PER_DATABASE, PER_SERVER = 4, 48
-#: A connection that nobody used for so many seconds is closed; looked after every so often.
-IDLE_SECONDS, SWEEP_SECONDS = 60.0, 20.0
+#: Every so often, connections are closed of databases that nobody used since the last time.
+SWEEP_SECONDS = 30.0
 #: How often a connection goes to the next who waits for its database while another database has none.
 TURNS = 32
 
@@ -35,13 +34,13 @@ Connect = Callable[[str], Awaitable[Connection]]
 class HotPool:
     """The connections to one database."""
 
-    __slots__ = ("_all", "_waiting", "database", "free", "open", "size", "turns", "used_at")
+    __slots__ = ("_all", "_waiting", "database", "free", "open", "size", "turns", "used")
 
     def __init__(self, pools: "HotPools", database: str, size: int) -> None:
         self._all, self.database, self.size = pools, database, size
         self.free: list[Connection] = []
         self.open = 0
-        self.used_at = 0.0
+        self.used = False
         self.turns = 0
         self._waiting: deque[asyncio.Future[Connection | None]] = deque()
 
@@ -66,7 +65,11 @@ class HotPool:
         except BaseException:
             self.discard(connection)
             raise
-        self.release(connection)
+        if self._waiting or self._all.busy or self.open > self.size:
+            self.release(connection)
+        else:  # as `release` does, on the way that all calls take
+            free.append(connection)
+            self.used = True
         return answer
 
     async def acquire(self) -> Connection:
@@ -100,10 +103,8 @@ class HotPool:
         connection.terminate()
         self._hand_on(None)
 
-    def close_idle(self, before: float | None = None) -> int:
-        """Close what nobody uses, if the pool was last used before that time; answers how many."""
-        if before is not None and self.used_at > before:
-            return 0
+    def close_idle(self) -> int:
+        """Close what nobody uses; answers how many."""
         closed = len(self.free)
         for connection in self.free:
             connection.terminate()
@@ -143,14 +144,14 @@ class HotPool:
         if connection is None:
             self.open -= 1
         else:
-            self.used_at = monotonic()
+            self.used = True
             self.free.append(connection)
 
     def _keeps(self) -> bool:
         """Whether a connection stays with this database, now that it is free."""
         if self._all.closed or self.open > self.size:
             return False
-        if not self._all.wanted:
+        if not self._all.busy:
             self.turns = 0
             return True
         self.turns += 1
@@ -171,7 +172,8 @@ class HotPools:
         self._live = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._sweeper: asyncio.TimerHandle | None = None
-        self.closed = False
+        #: Whether somebody waits for room on the server, or all is closed: connections do not just stay.
+        self.busy = self.closed = False
 
     def of(self, database: str) -> HotPool:
         """The pool of a database, for one call."""
@@ -206,11 +208,6 @@ class HotPools:
     def databases(self) -> tuple[str, ...]:
         return tuple(self._pools)
 
-    @property
-    def wanted(self) -> bool:
-        """Whether somebody waits for room on the server."""
-        return bool(self._waiting)
-
     async def room(self, pool: HotPool) -> None:
         """Wait until one connection more may be open; idle ones of databases unused for longest are closed for it."""
         if not self._waiting:
@@ -222,14 +219,17 @@ class HotPools:
                 return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiter)
+        self.busy = True
         try:
             await waiter
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled():
                 self.left()
-            else:
+            elif waiter in self._waiting:
                 self._waiting.remove(waiter)
             raise
+        finally:
+            self.busy = self.closed or bool(self._waiting)
 
     def left(self) -> None:
         """One connection fewer: its room goes to who waits longest."""
@@ -242,7 +242,7 @@ class HotPools:
 
     def close(self) -> None:
         """Close every idle connection; those in use are closed when they come back. Idempotent."""
-        self.closed = True
+        self.closed = self.busy = True
         if self._sweeper is not None:
             self._sweeper.cancel()
             self._sweeper = None
@@ -256,9 +256,10 @@ class HotPools:
 
     def _sweep(self) -> None:
         self._sweeper = None
-        before = monotonic() - IDLE_SECONDS
         for pool in list(self._pools.values()):
-            pool.close_idle(before)
+            if not pool.used:
+                pool.close_idle()
+            pool.used = False
             if not pool.open:
                 del self._pools[pool.database]
         if self._pools and not self.closed:
