@@ -16,6 +16,7 @@ from ...domain.record import Quota, Write
 from .collection import Indexes, PostgresCollection, Runner
 from .collection_index import place_of
 from .collection_table import FIELDS, MAKING, OURS, SCHEMA, Statements, packed, statements_of
+from .dial import Connection
 from .sql import ident
 
 if TYPE_CHECKING:
@@ -25,9 +26,16 @@ TABLE = f"{ident(SCHEMA)}._quota"
 MAKE = f"""create table if not exists {TABLE}
 (one boolean primary key default true check (one), documents bigint not null, bytes bigint not null)"""
 BEGIN = f"insert into {TABLE} (documents, bytes) values (0, 0) on conflict (one) do nothing"  # noqa: S608 - constant
-SETUP = (f"create schema if not exists {ident(SCHEMA)}", MAKE, BEGIN)
 KEEP = f"update {TABLE} set documents = $1, bytes = $2 where one"  # noqa: S608 - constant
 HELD = f"select documents, bytes from {TABLE} where one"  # noqa: S608 - constant
+
+
+async def prepare(connection: Connection) -> None:
+    """Make the schema of collections and its counters. One that is there already asks for no right to make it."""
+    if await connection.fetchval("select to_regnamespace($1) is null", ident(SCHEMA)):
+        await connection.execute(f"create schema {ident(SCHEMA)}")
+    await connection.execute(MAKE)
+    await connection.execute(BEGIN)
 
 
 @lru_cache(4096)
@@ -130,8 +138,7 @@ class Counting:
         """Count what is there when this process meets the quota first: others may have written without one."""
         async with self._collections.apart(self._database) as connection:
             await connection.execute(f"select pg_advisory_xact_lock({MAKING})")
-            for statement in SETUP:
-                await connection.execute(statement)
+            await prepare(connection)
             # before the snapshot of what follows
             await connection.execute(f"lock table {TABLE} in exclusive mode")
             documents = size = 0

@@ -15,7 +15,7 @@ from ...ports.collection import Collection, Session
 from . import collection_index
 from .collection import PostgresCollection
 from .collection_index import place_of
-from .collection_quota import SETUP, CountedCollection, Counting
+from .collection_quota import CountedCollection, Counting, prepare
 from .collection_table import MAKING, MARK, OURS, SCHEMA, compiled, table_of
 from .dial import Connection, Dialer
 from .errors import DRIVER_ERRORS
@@ -133,8 +133,7 @@ class PostgresCollections:
             if there and mark != MARK:
                 raise _somebody_else_s(name)
             if not there:
-                for statement in SETUP:
-                    await connection.execute(statement)
+                await prepare(connection)
                 await connection.execute(compiled(CreateTable(table_of(name))))
                 await connection.execute(f"comment on table {place_of(name)} is {literal(MARK)}")
 
