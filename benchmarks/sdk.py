@@ -109,7 +109,7 @@ async def _tenants(stage: Stage) -> dict[str, float | str]:
 
 
 class Reopened:
-    """The SDK's collection as it is, for another race."""
+    """The SDK as it is with an empty collection, for another race."""
 
     def __init__(self, sdk: Sdk) -> None:
         self._sdk = sdk
@@ -117,7 +117,8 @@ class Reopened:
     def __getattr__(self, name: str) -> object:
         return getattr(self._sdk, name)
 
-    async def open(self) -> None: ...
+    async def open(self) -> None:
+        await self._sdk.begin("orders_again")
 
     async def close(self) -> None: ...
 

@@ -15,7 +15,7 @@ from storage_core.services.databases import CreateDatabase
 from storage_core.services.providers import CreateProvider
 from storage_core.services.tenants import CreateTenant
 from storage_core.settings import Settings
-from storage_core.storage import Change, Collection, StorageFactory
+from storage_core.storage import Change, Collection, Storage, StorageFactory
 
 
 def root() -> Context:
@@ -91,12 +91,17 @@ class Sdk:
     def __init__(self, stage: Stage, provider: Provider) -> None:
         self._stage, self._provider = stage, provider
         self.orders: Collection
+        self._storage: Storage
 
     async def open(self) -> None:
         tenant = await self._stage.tenant(f"bench-{self._provider.kind}")
         self.database = await self._stage.database(tenant, self._provider)
-        storage = await self._stage.factory.get_storage("main", tenant_id=tenant.id)
-        self.orders = storage.collection("orders")
+        self._storage = await self._stage.factory.get_storage("main", tenant_id=tenant.id)
+        await self.begin("orders")
+
+    async def begin(self, name: str) -> None:
+        """Go on with an empty collection."""
+        self.orders = self._storage.collection(name)
         await self.orders.create_index(["user_id", "status"])
 
     async def insert(self, id: str, data: dict[str, Any]) -> Any:

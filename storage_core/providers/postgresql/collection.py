@@ -15,7 +15,7 @@ from ...domain.errors import (
 from ...domain.patch import patched
 from ...domain.query import Node, Path, Regex, conditions, projected
 from ...domain.record import Find, Index, Outcome, Row, Write
-from .collection_copy import copied
+from .collection_copy import Copied
 from .collection_sql import count_statement, find_statement
 from .collection_table import FIELDS, SCHEMA, Statements, packed, statements_of
 
@@ -149,7 +149,7 @@ class PostgresCollection:
             self._name,
             "copy_to_table",
             self._name,
-            source=memoryview(copied(writes, at)),  # bytes would be taken for a path
+            source=Copied(writes, at),
             schema_name=SCHEMA,
             columns=FIELDS,
             format="binary",

@@ -1,12 +1,17 @@
-"""Documents in COPY's binary format, made in one go: the same head for all of them, and their bodies as they are."""
+"""Documents in COPY's binary format: the same head for all of them, and their bodies as they are.
 
-from collections.abc import Sequence
+They go in short pieces: the server takes one in while the next is made.
+"""
+
+from collections.abc import AsyncGenerator, Sequence
 from datetime import UTC, datetime, timedelta
 from struct import Struct
 
 from ...domain.record import Write
 from .collection_table import packed
 
+#: Documents that travel in one piece.
+PIECE = 50
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _START = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 _END = b"\xff\xff"
@@ -16,13 +21,22 @@ _HEAD = Struct(">hi").pack
 _TAGGED = {False: _LENGTH(1) + b"\x00", True: _LENGTH(1) + b"\x01"}
 
 
-def copied(writes: Sequence[Write], at: datetime) -> bytes:
-    """New documents as COPY FROM takes them."""
-    moment = _LONG(8, (at - _EPOCH) // timedelta(microseconds=1))
-    middle = _LONG(8, 1) + moment + moment
-    parts = [_START]
-    for write in writes:
-        id, body = write.id.encode(), packed(write.body or {})
-        parts += (_HEAD(6, len(id)), id, middle, _LENGTH(len(body)), body, _TAGGED[write.tagged])
-    parts.append(_END)
-    return b"".join(parts)
+class Copied:
+    """New documents as COPY FROM takes them; may be gone through again."""
+
+    __slots__ = ("_at", "_writes")
+
+    def __init__(self, writes: Sequence[Write], at: datetime) -> None:
+        self._writes, self._at = writes, at
+
+    async def __aiter__(self) -> AsyncGenerator[bytes]:
+        moment = _LONG(8, (self._at - _EPOCH) // timedelta(microseconds=1))
+        middle = _LONG(8, 1) + moment + moment
+        yield _START
+        for start in range(0, len(self._writes), PIECE):
+            parts: list[bytes] = []
+            for write in self._writes[start : start + PIECE]:
+                id, body = write.id.encode(), packed(write.body or {})
+                parts += (_HEAD(6, len(id)), id, middle, _LENGTH(len(body)), body, _TAGGED[write.tagged])
+            yield b"".join(parts)
+        yield _END
