@@ -41,6 +41,7 @@ async def opened() -> AsyncIterator["Core"]:
 async def changed(after: int, patience: float = 20.0) -> int:
     """Wait until something changed, or `patience` seconds; answers the sequence to pass next time."""
     try:
-        return await asyncio.wait_for(core().bus.wait_beyond(after), patience)
+        async with asyncio.timeout(patience):
+            return await core().bus.wait_beyond(after)
     except TimeoutError:
         return after

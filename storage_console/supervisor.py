@@ -84,7 +84,8 @@ async def keep(
             raise GaveUp(f"{name} died {fails} times in a row (status {process.returncode}), giving up")
         say(f"{name} ended unexpectedly (status {process.returncode}), starting it again")
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), 0.1 * 2**fails)
+            async with asyncio.timeout(0.1 * 2**fails):
+                await stop.wait()
 
 
 async def _first(*waits: Coroutine[Any, Any, object]) -> None:
@@ -100,7 +101,8 @@ async def _end(process: asyncio.subprocess.Process) -> None:
     if process.stdin is not None:
         process.stdin.close()
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(process.wait(), PATIENCE)
+        async with asyncio.timeout(PATIENCE):
+            await process.wait()
 
 
 def _kill_group(group: int) -> None:

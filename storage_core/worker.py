@@ -40,7 +40,8 @@ async def _locked(lock: WorkerLock, stop: asyncio.Event) -> bool:
                 "Another worker serves this home.", hint="One worker executes; stop the other one first."
             )
         with suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), LOCK_SECONDS)
+            async with asyncio.timeout(LOCK_SECONDS):
+                await stop.wait()
         if stop.is_set():
             return False
     return True

@@ -13,7 +13,7 @@ from storage_console.parts import words
 from storage_console.parts.confirm import ConfirmState
 from storage_console.parts.listing import Filter, ListState
 from storage_console.session import Context, Permission, asking, attempt, requires, signed_in, toast
-from storage_core.domain.database import Database
+from storage_core.domain.database import Database, DatabaseStats
 from storage_core.domain.errors import TenantSuspended
 from storage_core.domain.page import Page
 from storage_core.services.databases import DatabaseStatsRequest, GetDatabase, ListDatabases
@@ -153,8 +153,11 @@ class Databases(ConfirmState, ListState, rx.State):
 
 
 async def _size(ctx: Context, id: str) -> str:
-    work = asyncio.wait_for(core().databases.stats(ctx, DatabaseStatsRequest(id=id)), PATIENCE)
-    stats, failed = await attempt(work)
+    async def answered() -> DatabaseStats:
+        async with asyncio.timeout(PATIENCE):
+            return await core().databases.stats(ctx, DatabaseStatsRequest(id=id))
+
+    stats, failed = await attempt(answered())
     if stats is None:
         return "suspended" if failed.code == TenantSuspended.code else "no answer"
     return words.size(stats.size_bytes)

@@ -54,7 +54,8 @@ class OutboxBus:
 
     async def _woken(self) -> None:
         try:
-            await asyncio.wait_for(self._wake.wait(), self._interval)
+            async with asyncio.timeout(self._interval):
+                await self._wake.wait()
         except TimeoutError:
             return
         self._wake.clear()

@@ -141,7 +141,8 @@ async def _export_without_worker(core: Core) -> None:
     if not lock.acquire(borrowed=True):
         return
     try:
-        await asyncio.wait_for(core.heads.export(), EXPORT_SECONDS)
+        async with asyncio.timeout(EXPORT_SECONDS):
+            await core.heads.export()
     except TimeoutError:
         log.error("the audit's heads are not exported: the place does not answer")
     finally:

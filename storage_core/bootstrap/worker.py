@@ -47,7 +47,8 @@ async def open_worker(core: Core) -> AsyncIterator[JobRunner]:
         await worker.close()
         await asyncio.to_thread(engine.dispose)
         with suppress(TimeoutError):
-            await asyncio.wait_for(core.heads.export(), EXPORT_SECONDS)
+            async with asyncio.timeout(EXPORT_SECONDS):
+                await core.heads.export()
 
 
 async def _every(

@@ -108,7 +108,8 @@ class JobRunner:
         told = asyncio.get_running_loop().time()
         while not over.is_set():
             try:
-                await asyncio.wait_for(over.wait(), FLUSH_SECONDS)
+                async with asyncio.timeout(FLUSH_SECONDS):
+                    await over.wait()
             except TimeoutError:
                 now = asyncio.get_running_loop().time()
                 due = handle.changed or now - told >= HEARTBEAT_SECONDS

@@ -156,4 +156,5 @@ class Check:
 async def _closed(writer: asyncio.StreamWriter) -> None:
     writer.close()
     with contextlib.suppress(OSError, TimeoutError):
-        await asyncio.wait_for(writer.wait_closed(), 2)
+        async with asyncio.timeout(2):
+            await writer.wait_closed()
