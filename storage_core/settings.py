@@ -74,7 +74,7 @@ class Settings(BaseSettings):
     redis_url: str | None = None
     """A Redis server that several web processes share."""
     artifacts_url: str | None = None
-    """Where backups are stored, `file://…`; a folder in the home, unless set."""
+    """Where backups are stored, `file://…` or `s3://…`; a folder in the home, unless set."""
     audit_heads_url: str | None = None
     """Where the audit's signed heads are kept, outside the catalog: file://, s3://, or a web hook that is told."""
     master_key: SecretStr | None = None
@@ -150,8 +150,8 @@ class Settings(BaseSettings):
     @field_validator("artifacts_url")
     @classmethod
     def _store(cls, value: str | None) -> str | None:
-        if value is not None and urlsplit(value).scheme != "file":
-            raise ValueError("must begin with file://")
+        if value is not None and urlsplit(value).scheme not in {"file", "s3"}:
+            raise ValueError("must begin with file:// or s3://")
         return value
 
     @field_validator("audit_heads_url")

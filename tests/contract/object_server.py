@@ -1,12 +1,16 @@
-"""A small object store that speaks enough of S3 for a real client: put, get, list by prefix. Requests unchecked."""
+"""A small object store that speaks enough of S3 for a real client: put, in parts too, get, list. Requests unchecked."""
 
+import re
 import threading
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
-from xml.sax.saxutils import escape
+from xml.sax.saxutils import escape, unescape
 
 
 class Store:
@@ -14,6 +18,9 @@ class Store:
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
+        self.written: dict[str, datetime] = {}
+        self.uploads: dict[str, dict[int, bytes]] = {}
+        """Uploads in parts that are neither complete nor given up."""
         self.posted: list[bytes] = []
         self.broken = False
         self.url = ""
@@ -31,8 +38,9 @@ def object_server() -> Iterator[Store]:
 
         def _answer(self, status: int, body: bytes = b"", **headers: str) -> None:
             self.send_response(status)
-            for name, value in {"Content-Length": str(len(body)), **headers}.items():
-                self.send_header(name.replace("_", "-"), value)
+            sent = {name.replace("_", "-"): value for name, value in headers.items()}
+            for name, value in {"Content-Length": str(len(body)), **sent}.items():
+                self.send_header(name, value)
             self.end_headers()
             self.wfile.write(body)
 
@@ -43,37 +51,81 @@ def object_server() -> Iterator[Store]:
         def _key(self) -> str:
             return unquote(urlsplit(self.path).path).removeprefix("/bucket").removeprefix("/")
 
+        @property
+        def _asked(self) -> dict[str, str]:
+            return {k: v[0] for k, v in parse_qs(urlsplit(self.path).query, keep_blank_values=True).items()}
+
+        def _keep(self, body: bytes) -> None:
+            store.written[self._key] = datetime.now(UTC)
+            store.objects[self._key] = body
+
         def do_POST(self) -> None:
             body = self._body()
             if store.broken:
-                self._answer(500)
+                self._answer(403 if self.path.startswith("/bucket") else 500)
             elif self.path.startswith("/hook"):
                 store.posted.append(body)
                 self._answer(204)
+            elif "delete" in self._asked:
+                keys = [unescape(key) for key in re.findall(r"<Key>(.*?)</Key>", body.decode())]
+                for key in keys:
+                    store.objects.pop(key, None)
+                gone = "".join(f"<Deleted><Key>{escape(key)}</Key></Deleted>" for key in keys)
+                self._answer(200, f"<DeleteResult>{gone}</DeleteResult>".encode())
+            elif "uploads" in self._asked:
+                store.uploads[upload := uuid.uuid4().hex] = {}
+                self._answer(200, self._xml("InitiateMultipartUploadResult", "UploadId", upload))
+            elif "uploadId" in self._asked:
+                parts = store.uploads.pop(self._asked["uploadId"])
+                self._keep(b"".join(parts[number] for number in sorted(parts)))
+                self._answer(200, self._xml("CompleteMultipartUploadResult", "ETag", "1"))
             else:
                 self._answer(307, Location="/hook")
+
+        def _xml(self, name: str, field: str, value: str) -> bytes:
+            inside = f"<Bucket>bucket</Bucket><Key>{escape(self._key)}</Key><{field}>{value}</{field}>"
+            return f"<{name}>{inside}</{name}>".encode()
 
         def do_PUT(self) -> None:
             body = self._body()
             if store.broken:
                 self._answer(403, b"<Error><Code>AccessDenied</Code></Error>")
+                return
+            if "uploadId" in self._asked:
+                store.uploads[self._asked["uploadId"]][int(self._asked["partNumber"])] = body
             else:
-                store.objects[self._key] = body
-                self._answer(200, ETag='"1"')
+                self._keep(body)
+            self._answer(200, ETag='"1"')
+
+        def do_DELETE(self) -> None:
+            """Give an upload in parts up."""
+            store.uploads.pop(self._asked["uploadId"])
+            self._answer(204)
+
+        def do_HEAD(self) -> None:
+            self._answer_object(body=False)
 
         def do_GET(self) -> None:
             if store.broken:
                 self._answer(403, b"<Error><Code>AccessDenied</Code></Error>")
             elif "list-type" in self.path:
                 self._answer(200, self._listed(), Content_Type="application/xml")
-            elif self._key in store.objects:
-                modified = "Wed, 25 Nov 2026 10:00:00 GMT"
-                self._answer(200, store.objects[self._key], ETag='"1"', Last_Modified=modified)
             else:
-                self._answer(404, b"<Error><Code>NoSuchKey</Code></Error>")
+                self._answer_object(body=True)
+
+        def _answer_object(self, *, body: bool) -> None:
+            data = store.objects.get(self._key)
+            if data is None:
+                self._answer(404, b"<Error><Code>NoSuchKey</Code></Error>" if body else b"")
+                return
+            headers = {"ETag": '"1"', "Last_Modified": format_datetime(store.written[self._key], usegmt=True)}
+            if body:
+                self._answer(200, data, **headers)
+            else:
+                self._answer(200, Content_Length=str(len(data)), **headers)
 
         def _listed(self) -> bytes:
-            asked = {k: v[0] for k, v in parse_qs(urlsplit(self.path).query).items()}
+            asked = self._asked
             prefix, rest = asked.get("prefix", ""), asked.get("delimiter")
             keys = sorted(k for k in store.objects if k.startswith(prefix))
             folders = (
@@ -81,7 +133,8 @@ def object_server() -> Iterator[Store]:
             )
             found = [] if rest else keys
             items = "".join(
-                f"<Contents><Key>{escape(k)}</Key><LastModified>2026-11-25T10:00:00.000Z</LastModified>"
+                f"<Contents><Key>{escape(k)}</Key>"
+                f"<LastModified>{store.written[k]:%Y-%m-%dT%H:%M:%S}.000Z</LastModified>"
                 f'<ETag>"1"</ETag><Size>{len(store.objects[k])}</Size></Contents>'
                 for k in found
             )

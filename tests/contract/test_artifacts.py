@@ -16,6 +16,7 @@ from storage_core.backing.artifacts import LocalArtifacts, store_from_url
 from storage_core.domain.errors import InvalidRequest, NotFound, StorageFull, StoreFailure
 from storage_core.ports.artifacts import Artifacts
 from tests.contract.artifacts_contract import MIB, ArtifactsContract, parts, whole
+from tests.contract.object_server import Store, object_server
 
 
 @pytest.fixture
@@ -129,7 +130,7 @@ class TestLocalArtifacts(ArtifactsContract):
             raise OSError(number, os.strerror(number))
 
         with monkeypatch.context() as patch:
-            patch.setattr(f"storage_core.backing.artifacts.os.{call}", fail)
+            patch.setattr(f"storage_core.backing.artifacts.local.os.{call}", fail)
             with pytest.raises(error):
                 await store.put("k", parts(b"x"))
         assert files(root) == []
@@ -153,7 +154,7 @@ class TestLocalArtifacts(ArtifactsContract):
             raise OSError(errno.ENOSPC, "full")
 
         source = Source()
-        monkeypatch.setattr("storage_core.backing.artifacts.os.write", fail)
+        monkeypatch.setattr("storage_core.backing.artifacts.local.os.write", fail)
         with pytest.raises(StorageFull):
             await store.put("k", source)
         assert closed == [True]
@@ -203,7 +204,10 @@ def test_a_store_is_chosen_by_its_address(tmp_path: Path) -> None:
     assert store_from_url(f"file://{tmp_path}/a%20b").location("k") == f"{tmp_path}/a b/k"
     assert store_from_url(f"file://localhost{tmp_path}").location("k") == f"{tmp_path}/k"
     for url in (
-        "s3://bucket",
+        "s3://",
+        "s3:///folder",
+        "s3://key:secret@bucket/folder",
+        "s3://bucket/folder?endpoint=x",
         "http://host/x",
         "relative/path",
         "",
@@ -215,3 +219,39 @@ def test_a_store_is_chosen_by_its_address(tmp_path: Path) -> None:
         with pytest.raises(InvalidRequest) as refused:
             store_from_url(url)
         assert "file://" in refused.value.hint
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    with object_server() as server:
+        for name, value in {
+            "AWS_ENDPOINT_URL": server.url,
+            "AWS_ALLOW_HTTP": "true",
+            "AWS_REGION": "eu-central-1",
+            "AWS_ACCESS_KEY_ID": "key",
+            "AWS_SECRET_ACCESS_KEY": "secret",
+        }.items():
+            monkeypatch.setenv(name, value)
+        yield server
+
+
+class TestObjectArtifacts(ArtifactsContract):
+    @pytest.fixture
+    def store(self, bucket: Store) -> Artifacts:
+        self.bucket = bucket
+        return store_from_url("s3://bucket/console")
+
+    async def no_leftovers(self, store: Artifacts) -> None:
+        assert self.bucket.uploads == {}
+
+    async def test_objects_lie_below_their_folder(self, store: Artifacts, bucket: Store) -> None:
+        await store.put("artifacts/k", parts(b"x"))
+        assert store.location("artifacts/k") == "s3://bucket/console/artifacts/k"
+        assert list(bucket.objects) == ["console/artifacts/k"]
+
+    async def test_a_refusal_says_what_to_check(self, store: Artifacts, bucket: Store) -> None:
+        bucket.broken = True
+        with pytest.raises(StoreFailure) as refused:
+            await store.put("k", parts(b"x"))
+        assert "STORAGE_ARTIFACTS_URL" in refused.value.hint
+        assert "refuses the access key" in refused.value.detail

@@ -1,4 +1,4 @@
-"""The artifacts store on a local disk, and the choice of a store by its address."""
+"""The artifacts store on a local disk."""
 
 import asyncio
 import errno
@@ -10,17 +10,14 @@ from contextlib import AbstractAsyncContextManager, aclosing, nullcontext, suppr
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import unquote, urlsplit
 
-from ..domain.errors import InvalidRequest, NotFound, StorageError, StorageFull, StoreFailure
-from ..ports.artifacts import Artifacts, Stored
+from ...domain.errors import NotFound, StorageError, StorageFull, StoreFailure
+from ...ports.artifacts import Stored
+from .keys import FRESH, checked_parts
 
 T = TypeVar("T")
 
 CHUNK = 2 << 20
-MAX_KEY = 1024
-#: Writes that are not finished lie beside their goal under this name; no key may look like one.
-FRESH = ".fresh-"
 IN_THE_WAY = frozenset({errno.ENOTDIR, errno.EISDIR, errno.EEXIST})
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 NO_FOLLOW = os.O_NOFOLLOW | os.O_CLOEXEC
@@ -76,13 +73,7 @@ class LocalArtifacts:
         return await _finished(lambda: self._reap(older_than), "")
 
     def _path(self, key: str) -> Path:
-        """Where a key lies; InvalidRequest for one that is no plain relative path."""
-        parts = key.split("/")
-        wrong = any(part in ("", ".", "..") or part.startswith(FRESH) for part in parts)
-        printable = key.isprintable() and "\\" not in key
-        if wrong or not printable or len(key.encode()) > MAX_KEY:
-            raise InvalidRequest(f"{key[:80]!r} is no key of the artifacts store.", field="key")
-        return self._root.joinpath(*parts)
+        return self._root.joinpath(*checked_parts(key))
 
     def _delete(self, path: Path) -> None:
         try:
@@ -189,20 +180,6 @@ class _Write:
         if self._fd is None:
             raise StoreFailure(f"{self._key} is not open for writing.")
         return self._fd
-
-
-def store_from_url(url: str) -> Artifacts:
-    """The store an address names: ``file:///absolute/folder``; InvalidRequest for any other."""
-    hint = "Use file:// and an absolute folder, e.g. file:///var/lib/storage-console."
-    parts = urlsplit(url)
-    if parts.scheme != "file":
-        raise InvalidRequest(
-            f"There is no artifacts store for {parts.scheme[:20] or 'no scheme'!r}.", hint=hint
-        )
-    path = Path(unquote(parts.path))
-    if parts.netloc not in ("", "localhost") or parts.query or parts.fragment or not path.is_absolute():
-        raise InvalidRequest("The address of the artifacts store is not an absolute folder here.", hint=hint)
-    return LocalArtifacts(path)
 
 
 def _make_folders(folder: Path, root: Path) -> None:
