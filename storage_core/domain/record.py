@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -88,7 +88,8 @@ class Write:
     Not frozen, like `Row`: there are many, and nobody keeps one.
 
     `changes` are values by path: dictionaries on the way are made; `unset` are paths to remove. A `version` must be
-    the stored one.
+    the stored one. `text` is the JSON of `body` where somebody has made it already; what takes another body's place
+    starts without.
     """
 
     id: str
@@ -97,6 +98,7 @@ class Write:
     unset: tuple[Path, ...] = ()
     version: int | None = None
     tagged: bool = False
+    text: bytes | None = field(default=None, init=False, repr=False, compare=False)
 
 
 @dataclass(slots=True)

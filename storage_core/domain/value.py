@@ -13,7 +13,7 @@ A plain body is the encoded form of itself; `tagged` says whether a body holds t
 
 import base64
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
@@ -22,10 +22,8 @@ from typing import Any, NoReturn
 from uuid import UUID
 
 from .errors import InvalidRequest
+from .plain import MAX_DEPTH, MAX_INT, MIN_INT, is_plain, plain_json
 from .query import Path, Scalar
-
-MIN_INT, MAX_INT = -(1 << 63), (1 << 63) - 1
-MAX_DEPTH = 80
 
 
 class Mode(StrEnum):
@@ -51,58 +49,11 @@ class Encoded:
     losses: tuple[Loss, ...] = ()
 
 
-def is_plain(value: Any, depth: int = 0) -> bool:
-    """Whether a value is its own encoded form. Exact types alone: a subclass might be more than it shows."""
-    return _are_plain((value,), depth - 1)
-
-
-def _are_plain(values: Iterable[Any], depth: int) -> bool:
-    """Whether values that lie in something `depth` levels deep are plain: one loop, every document passes here."""
-    for value in values:
-        kind = type(value)
-        if kind is str:
-            if not ((value.isascii() and "\x00" not in value) or _is_text(value)):
-                return False
-        elif kind is int:
-            if not MIN_INT <= value <= MAX_INT:
-                return False
-        elif kind is bool or value is None:
-            continue
-        elif kind is float:
-            if not math.isfinite(value) or (value == 0 and math.copysign(1, value) < 0):
-                return False
-        elif depth + 1 >= MAX_DEPTH:
-            return False
-        elif kind is dict:
-            if not (_are_names(value) and _are_plain(value.values(), depth + 1)):
-                return False
-        elif kind is not list or not _are_plain(value, depth + 1):
-            return False
-    return True
-
-
-def _are_names(keys: Iterable[Any]) -> bool:
-    """Whether keys are names as JSON has them, that stand for no tag. What was seen before is known."""
-    for key in keys:
-        if type(key) is str and key in _NAMES:
-            continue
-        if type(key) is not str or key[:1] == "$" or not _is_text(key):
-            return False
-        if len(_NAMES) < KNOWN_NAMES and len(key) < LONG_NAME:
-            _NAMES.add(key)
-    return True
-
-
-#: Names of fields that were found to be plain: documents have few different ones. Bounded, lest hostile ones fill it.
-_NAMES: set[str] = set()
-KNOWN_NAMES, LONG_NAME = 4096, 64
-
-
 def encode(data: Mapping[str, Any], mode: Mode = Mode.STRICT, field: str = "data") -> Encoded:
     """A document's data as a body; InvalidRequest with the path of a value that the mode does not take."""
     if not isinstance(data, Mapping):
         _refuse(field, "is not a dictionary", "A document is a dictionary of fields.")
-    if type(data) is dict and is_plain(data):
+    if type(data) is dict and plain_json(data) is not None:
         return Encoded(data)
     return _Encoder(mode).encode(data, field)
 
@@ -377,17 +328,6 @@ _DECODERS: Mapping[str, Callable[[dict[str, Any]], Any]] = {
     "$frozenset": lambda tagged: frozenset(decode(item) for item in tagged["$frozenset"]),
     "$map": lambda tagged: {decode(key): decode(item) for key, item in tagged["$map"]},
 }
-
-
-def _is_text(value: str) -> bool:
-    """PostgreSQL and SQLite take no NUL, and no engine a lone surrogate."""
-    if "\x00" in value:
-        return False
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _clean(value: str) -> str:

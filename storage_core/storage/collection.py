@@ -8,9 +8,10 @@ from typing import Any
 from ..bootstrap import new_ordered_id
 from ..domain.errors import InvalidRequest
 from ..domain.order import decode_cursor, parse_sort
+from ..domain.plain import plain_json
 from ..domain.query import OWN, Path, parse_path, parse_where
 from ..domain.record import MAX_LIMIT, Find, Index, Outcome, Row, Write, checked_id
-from ..domain.value import Loss, Mode, decode, encode, encode_value, is_plain, operand
+from ..domain.value import Loss, Mode, decode, encode, encode_value, operand
 from ..ports.collection import Collection as Port
 from ..tenancy import TenantScope, optional_tenant
 from .asking import Query
@@ -121,8 +122,10 @@ class Collection:
 
         def write(at: int) -> Write:
             data = datas[at]
-            if type(data) is dict and is_plain(data):
-                return Write(checked_id(keys[at]), data)
+            if type(data) is dict and (text := plain_json(data)) is not None:
+                made = Write(checked_id(keys[at]), data)
+                made.text = text
+                return made
             encoded = encode(data, self._mode, f"items.{at}")
             return Write(checked_id(keys[at]), encoded.body, tagged=encoded.tagged)
 

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from storage_core.domain import query
 from storage_core.domain.errors import InvalidRequest
+from storage_core.domain.plain import is_plain
 from storage_core.domain.query import parse_where, projected
-from storage_core.domain.value import Mode, encode, is_plain, operand
+from storage_core.domain.value import Mode, encode, operand
 
 FIELDS = st.sampled_from(
     ["a", "a.b", "a..b", "id", "version", "$.id", "$and", "$text", "$x", "", "x.$date", "a.$"]

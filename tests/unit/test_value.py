@@ -1,26 +1,27 @@
 """Values of documents: what the three modes keep, change and refuse."""
 
 import math
+from collections import OrderedDict
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
+from enum import IntEnum, StrEnum
 from typing import Any
 from uuid import UUID
 
 import orjson
+import ormsgpack
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from storage_core.domain.errors import InvalidRequest
+from storage_core.domain.plain import MAX_DEPTH, MAX_INT, is_plain, plain_json
 from storage_core.domain.query import Compare, Op, compares, order_of, parse_where
 from storage_core.domain.value import (
-    MAX_DEPTH,
-    MAX_INT,
     Mode,
     decode,
     encode,
     encode_value,
-    is_plain,
     moment,
     operand,
 )
@@ -85,6 +86,42 @@ def test_plain_data_is_its_own_body_in_every_mode(data: dict[str, Any]) -> None:
         assert same(encoded.body, data) and not encoded.tagged and encoded.losses == ()
     assert same(orjson.loads(orjson.dumps(data)), data), "what is plain, JSON holds exactly"
     assert same(decode(data), data)
+
+
+class Shade(StrEnum):
+    RED = "red"
+
+
+class Level(IntEnum):
+    LOW = 1
+
+
+class Name(str): ...
+
+
+ODD = [(), (1,), [(1, "x")], UUID(int=1), Shade.RED, Level.LOW, Name("a"), OrderedDict(a=1), orjson.Fragment(b"1"), b"a",
+       bytearray(b"a"), memoryview(b"a"), {1}, 1j, object(), math.nan, math.inf, -math.inf, -0.0, 2**63, 2**64 - 1, 2**64,
+       -(2**63) - 1, "\x00", "a\x00b", "\ud800", {"$a": 1}, {1: 2}, {Shade.RED: 1}, {Name("a"): 1}, {None: 1}, Decimal(1),
+       datetime(2026, 1, 1), date(2026, 1, 1), time(1), timedelta(1), ormsgpack.Ext(1, b"")]  # fmt: skip
+#: What looks in an encoder's writing like something that is not plain.
+ALIKE = ["$5", "\\u0000", "\x7f", "\xff", "\x80", "πρστ", "\u02ff\u02c0", 2**53, 2**63 - 1, -(2**63), 1e308, -1e308, 5e-324, -5e-324,
+         -1, 127, 128, 255, "[" * 100, {}, [], [[]] * 100, None, [None, True], 0.0, 1.5, "é€😀", "", {"": ""}]  # fmt: skip
+
+
+@given(top)
+@example({"a": [{} for _ in range(MAX_DEPTH + 1)]})
+def test_two_encoders_find_plain_what_a_look_at_each_value_does(data: dict[str, Any]) -> None:
+    found = plain_json(data)
+    assert (found is not None) == is_plain(data)
+    assert found is None or found == orjson.dumps(data)
+
+
+@pytest.mark.parametrize("value", [*ODD, *ALIKE], ids=lambda value: type(value).__name__)
+def test_what_is_odd_is_told_from_what_looks_like_it(value: Any) -> None:
+    for data in ({"a": value}, {"a": [value]}, {"a": {"b": [1.5, value, "x"]}}):
+        found = plain_json(data)
+        assert (found is not None) == is_plain(data) == any(value is alike for alike in ALIKE)
+        assert found is None or found == orjson.dumps(data)
 
 
 @given(top)
@@ -174,6 +211,9 @@ def test_depth_has_an_end_in_every_mode() -> None:
             encode({"a": deep}, mode)
     with pytest.raises(InvalidRequest):
         encode_value(deep, Mode.STRICT, "a")
+    for levels in range(MAX_DEPTH + 2):
+        assert (plain_json({"a": deep}) is not None) == is_plain({"a": deep}) == (levels > 2)
+        deep = deep[0]
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ class FileCollection:
 
     async def insert_many(self, writes: Sequence[Write], at: datetime) -> list[Outcome]:
         at = utc(at)
-        items = [Stored(w.id, 1, at, at, encoded(w.body or {}), w.tagged) for w in writes]
+        items = [Stored(w.id, 1, at, at, w.text or encoded(w.body or {}), w.tagged) for w in writes]
         if not items:
             return []
         return await self._write(lambda batch: [self._inserted(batch, item) for item in items])

@@ -12,6 +12,7 @@ from typing import Any
 
 from bson import MaxKey
 
+from ...domain.plain import MAX_INT, MIN_INT
 from ...domain.query import (
     All,
     Any_,
@@ -27,7 +28,6 @@ from ...domain.query import (
     Scalar,
     Text,
 )
-from ...domain.value import MAX_INT, MIN_INT
 from .collection_form import BODY, is_position, key_of, stamp
 
 Condition = dict[str, Any]

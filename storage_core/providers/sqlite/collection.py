@@ -97,7 +97,7 @@ class SqliteCollection:
 
     async def insert_many(self, writes: Sequence[Write], at: datetime) -> list[Outcome]:
         moment = utc_text(at)
-        rows = [(w.id, 1, moment, moment, w.tagged, dumped(w.body or {})) for w in writes]
+        rows = [(w.id, 1, moment, moment, w.tagged, documents.text_of(w)) for w in writes]
         outcomes: list[Outcome] = await self._run(
             partial(documents.insert_all, self._table, self._quota, rows)
         )

@@ -248,6 +248,10 @@ def _tried(id: str, quota: Quota | None, step: Step, lane: Lane, db: sqlite3.Con
     return outcome
 
 
+def text_of(write: Write) -> str:
+    return dumped(write.body or {}) if write.text is None else write.text.decode()
+
+
 def dumped(body: Mapping[str, Any]) -> str:
     return orjson.dumps(body).decode()
 
