@@ -12,6 +12,7 @@ from sqlalchemy import make_url
 from ..backing.archive import SealedArchive
 from ..backing.artifacts import store_from_url
 from ..backing.bus import OutboxBus
+from ..backing.mail import SmtpMail
 from ..backing.notary import VaultNotary
 from ..backing.outbound import Guard, GuardedWeb
 from ..backing.passwords import Argon2Passwords
@@ -44,6 +45,7 @@ from ..services.heads import HeadExport
 from ..services.jobs import Jobs
 from ..services.kernel import Kernel, Service, options_in
 from ..services.leases import Leases
+from ..services.notifications import Notifications
 from ..services.operation import Operation, operations_of
 from ..services.preferences import Filters, PersonalPreferences
 from ..services.providers import Providers
@@ -91,6 +93,7 @@ class Core:
     databases: Databases
     encryptions: Encryptions
     leases: Leases
+    notifications: Notifications
     records: Records
     backups: Backups
     jobs: Jobs
@@ -169,6 +172,7 @@ class Opening:
             build_own=builder(options, Guard(own_rules)),
         )
         self._trusted_web = GuardedWeb(Guard(configured_rules))
+        self._named_web = GuardedWeb(Guard(self._provider_rules))
         listens = make_url(settings.catalog).get_backend_name() == "postgresql"
         seconds, news = (NET_SECONDS, self.catalog.news) if listens else (BUS_SECONDS, None)
         self._bus = OutboxBus(self.catalog.events, self.catalog.last_event, seconds, news)
@@ -219,6 +223,8 @@ class Opening:
             witness=witness_from_url(
                 settings.audit_heads, settings.home, utc_now, self._trusted_web, home_id(settings.home)
             ),
+            web=self._named_web,
+            mail=SmtpMail(Guard(self._provider_rules)),
             now=utc_now,
             new_id=new_id,
             new_token=new_token,
@@ -242,6 +248,7 @@ class Opening:
     async def close(self) -> None:
         await self._bus.close()
         await self._trusted_web.close()
+        await self._named_web.close()
         await self._engines.close()
         await self._queue.close()
         await self.catalog.close()
@@ -269,6 +276,7 @@ def _core(
         databases=databases,
         encryptions=Encryptions(kernel, databases),
         leases=Leases(kernel, databases),
+        notifications=Notifications(kernel),
         records=Records(kernel, databases),
         backups=Backups(kernel, databases),
         jobs=Jobs(kernel, lambda: registry),

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from ..backing.queue import DbosWorker, jobs_engine
 from ..domain.errors import StorageError
 from ..services.monitor import Monitor
+from ..services.notices import Notices
 from ..services.reconcile import Reconciler
 from ..services.runner import JobRunner
 from ..telemetry import log
@@ -17,6 +18,7 @@ from .lock import home_id
 RECONCILE_SECONDS = 60
 PROBE_SECONDS = 30
 HEADS_SECONDS = 60
+NOTICE_SECONDS = 5
 WORKER_JOBS = 2
 
 
@@ -33,6 +35,7 @@ async def open_worker(core: Core) -> AsyncIterator[JobRunner]:
         # Beside the jobs, not before them: an engine that does not answer keeps nobody waiting.
         asyncio.create_task(_every(RECONCILE_SECONDS, reconciler.settle, at_once=True), name="reconciler"),
         asyncio.create_task(_every(PROBE_SECONDS, monitor.probe_all), name="monitor"),
+        asyncio.create_task(_every(NOTICE_SECONDS, Notices(core.kernel).deliver), name="notices"),
         asyncio.create_task(
             _every(HEADS_SECONDS, core.heads.export, at_once=True, set_to=core.heads.interval), name="heads"
         ),

@@ -218,6 +218,40 @@ class LeaseRow(Versioned, table=True):
     expires_at: datetime = _time(nullable=False)
 
 
+class ChannelRow(Versioned, table=True):
+    __tablename__ = "channels"
+    __table_args__ = (Index("uq_channels_name", text("coalesce(tenant_id, '')"), "name", unique=True),)
+    id: str = _key()
+    name: str = Field(max_length=48)
+    kind: str = Field(max_length=16)
+    address: str = _text(nullable=False)
+    tenant_id: str | None = Field(default=None, max_length=64, index=True)
+    events: str = _text(nullable=False)
+    enabled: bool
+    template: str | None = _text()
+    sender: str | None = Field(default=None, max_length=320)
+    recipients: str = _text(nullable=False)
+    server: str | None = _text()
+    sent_at: datetime | None = _time()
+    problem: str | None = _text()
+    created_at: datetime = _time(nullable=False, index=True)
+    updated_at: datetime = _time(nullable=False)
+
+
+class DeliveryRow(Versioned, table=True):
+    __tablename__ = "deliveries"
+    id: str = _key()
+    channel_id: str = Field(max_length=64, index=True)
+    tenant_id: str | None = Field(default=None, max_length=64)
+    notice: str = _text(nullable=False)
+    status: str = Field(max_length=16, index=True)
+    attempts: int
+    due_at: datetime = _time(nullable=False)
+    problem: str | None = _text()
+    created_at: datetime = _time(nullable=False, index=True)
+    updated_at: datetime = _time(nullable=False)
+
+
 class UserRow(Versioned, table=True):
     __tablename__ = "users"
     id: str = _key()

@@ -17,6 +17,7 @@ from ..domain.idempotency import Remembered
 from ..domain.identity import ApiToken, Credential, Misses, Password, Session, SetupClaim, User, UserGrant
 from ..domain.job import Job, JobOrder
 from ..domain.lease import Lease
+from ..domain.notification import Channel, Delivery
 from ..domain.option import StoredOption
 from ..domain.page import Value
 from ..domain.preference import Preferences, SavedFilter
@@ -53,6 +54,8 @@ _NOUNS = {
     "data_keys": _entry(WrappedKey, tables.DataKeyRow, (), {"tenants": "tenant_id"}),
     "encryptions": _entry(Encryption, tables.EncryptionRow, (), {"tenants": "tenant_id"}),
     "leases": _entry(Lease, tables.LeaseRow, ("user",), _SCOPED),
+    "channels": _entry(Channel, tables.ChannelRow, ("name", "address"), {"tenants": "tenant_id"}),
+    "deliveries": _entry(Delivery, tables.DeliveryRow, (), {"tenants": "tenant_id"}),
     "users": _entry(User, tables.UserRow, ("username",), {}),
     "passwords": _entry(Password, tables.PasswordRow, (), {}),
     "grants": _entry(UserGrant, tables.GrantRow, ("role",), {}),
@@ -76,6 +79,7 @@ _NOUNS = {
 _SILENT = frozenset(
     {
         "orders",
+        "deliveries",
         "inventory",
         "secrets",
         "data_keys",
@@ -114,6 +118,8 @@ class Unit:
     data_keys: Repository[WrappedKey]
     encryptions: Repository[Encryption]
     leases: Repository[Lease]
+    channels: Repository[Channel]
+    deliveries: Repository[Delivery]
     users: Repository[User]
     passwords: Repository[Password]
     grants: Repository[UserGrant]

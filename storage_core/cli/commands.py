@@ -27,6 +27,7 @@ NOUNS = {
     "filters": "Saved filters of the console's lists.",
     "grants": "Who holds which role in which scope.",
     "jobs": "Long work.",
+    "notifications": "Whom the console tells what happened.",
     "preferences": "How you want the console.",
     "providers": "Registered engines.",
     "records": "Documents and rows of databases.",

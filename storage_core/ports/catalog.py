@@ -17,6 +17,7 @@ from ..domain.idempotency import Remembered
 from ..domain.identity import ApiToken, Credential, Misses, Password, Session, SetupClaim, User, UserGrant
 from ..domain.job import Job, JobOrder
 from ..domain.lease import Lease
+from ..domain.notification import Channel, Delivery
 from ..domain.option import StoredOption
 from ..domain.page import Page, Query, Value
 from ..domain.preference import Preferences, SavedFilter
@@ -113,6 +114,8 @@ class UnitOfWork(Protocol):
     data_keys: Repository[WrappedKey]
     encryptions: Repository[Encryption]
     leases: Repository[Lease]
+    channels: Repository[Channel]
+    deliveries: Repository[Delivery]
     users: Repository[User]
     passwords: Repository[Password]
     grants: Repository[UserGrant]

@@ -11,6 +11,7 @@ from .engines import PrivateEngines
 from .grants import Grants
 from .jobs import Jobs
 from .leases import Leases
+from .notifications import Notifications
 from .operation import declared
 from .preferences import Filters, PersonalPreferences
 from .providers import Providers
@@ -34,6 +35,7 @@ OPERATIONS = declared(
     Grants,
     Tokens,
     Sessions,
+    Notifications,
     Approvals,
     Audits,
     Configuration,

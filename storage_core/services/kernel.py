@@ -23,7 +23,9 @@ from ..ports.artifacts import Artifacts
 from ..ports.catalog import Catalog, Repository, UnitOfWork
 from ..ports.engine import Engine
 from ..ports.engines import Engines
+from ..ports.mail import Mail
 from ..ports.notary import Notary
+from ..ports.outbound import Web
 from ..ports.passwords import Passwords
 from ..ports.queue import Queue
 from ..ports.seals import Seals
@@ -55,6 +57,8 @@ class Kernel:
     encrypted: Seals
     notary: Notary
     witness: Witness
+    web: Web
+    mail: Mail
     now: Callable[[], datetime]
     new_id: Callable[[], str]
     new_token: Callable[[], str]

@@ -2,12 +2,15 @@
 
 import asyncio
 from dataclasses import replace
+from datetime import datetime
 
 from ..domain.errors import StorageError
 from ..domain.health import Health
+from ..domain.notification import Happening, Notice
 from ..domain.page import Query
 from ..domain.provider import Provider, ProviderStatus
 from .kernel import Service
+from .notices import tell
 
 AT_ONCE = 8
 
@@ -52,6 +55,9 @@ class Monitor(Service):
             row = await uow.providers.get(id)
             if row is None:
                 return
+            notice = _notice(row, health, now)
+            if notice is not None:
+                await tell(uow, notice, now)
             await uow.providers.save(
                 replace(
                     row,
@@ -65,6 +71,25 @@ class Monitor(Service):
                     else now,
                 )
             )
+
+
+def _notice(row: Provider, health: Health, now: datetime) -> Notice | None:
+    """What people are told of a provider that went away or came back; nothing at its first probe that is well."""
+    was, is_ = row.status, ProviderStatus.ONLINE if health.online else ProviderStatus.OFFLINE
+    if was is is_ or (health.online and was is not ProviderStatus.OFFLINE):
+        return None
+    event = Happening.PROVIDER_ONLINE if health.online else Happening.PROVIDER_OFFLINE
+    title = f"Provider {'online again' if health.online else 'offline'}: {row.name}"
+    return Notice(
+        f"provider:{row.id}:{is_}:{now.isoformat()}",
+        event,
+        now,
+        title,
+        health.problem or title,
+        target_kind="provider",
+        target_id=row.id,
+        target_name=row.name,
+    )
 
 
 def _problem(row: Provider, health: Health) -> str | None:

@@ -13,6 +13,7 @@ from ..domain.audit import AuditEntry, Change, Phase
 from ..domain.context import Context, Door, system_context
 from ..domain.errors import Cancelled, Internal, Interrupted, StorageError
 from ..domain.job import ENDED, Job, JobError, JobOrder, JobStatus
+from ..domain.notification import of_job
 from ..domain.permission import Target
 from ..ports.catalog import UnitOfWork
 from ..ports.queue import Steps
@@ -21,6 +22,7 @@ from ..telemetry import correlation
 from .auditing import audit_entry, changed
 from .handle import JobHandle
 from .kernel import Kernel, insisted
+from .notices import tell
 from .operation import Operation, read_order
 
 log = logging.getLogger(__name__)
@@ -191,6 +193,10 @@ class JobRunner:
         order = await uow.orders.get(job.id)
         if order is not None:
             await uow.audit.append(self._entry(job, order, error, changes))
+        backup = await uow.backups.get(job.target_id or "") if job.operation.startswith("backups.") else None
+        notice = of_job(job, None if backup is None else backup.status)
+        if notice is not None:
+            await tell(uow, notice, self.kernel.now())
 
     def _entry(
         self, job: Job, order: JobOrder, error: StorageError | None, changes: tuple[Change, ...]

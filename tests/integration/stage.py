@@ -59,6 +59,10 @@ class Stage:
             await uow.leases.add(row)
         return {"id": self.database, "lease_id": id}
 
+    async def _channel(self) -> Any:
+        """Nobody listens where it leads."""
+        return await self.doors.call("notifications.create", **_told(self))
+
     async def _tenant(self) -> Any:
         return await self.doors.call("tenants.create", name=self.fresh("tenant"))
 
@@ -153,6 +157,15 @@ def _noted(stage: Stage) -> dict[str, Any]:
     return {"database_id": stage.database, "name": "notes"}
 
 
+def _told(stage: Stage) -> dict[str, Any]:
+    return {
+        "name": stage.fresh("channel"),
+        "kind": "webhook",
+        "url": "http://127.0.0.1:9/hook",
+        "tenant_id": stage.tenant,
+    }
+
+
 REQUESTS: dict[str, Callable[[Stage], Any]] = {
     "approvals.approve": lambda s: _by_id(s._approval()),
     "approvals.list": lambda s: {},
@@ -196,6 +209,11 @@ REQUESTS: dict[str, Callable[[Stage], Any]] = {
     "jobs.get": lambda s: _by_id(s._job()),
     "jobs.list": lambda s: {},
     "jobs.retry": lambda s: _by_id(s._job(cancelled=True)),
+    "notifications.create": _told,
+    "notifications.delete": lambda s: _by_id(s._channel()),
+    "notifications.list": lambda s: {},
+    "notifications.test": lambda s: _by_id(s._channel()),
+    "notifications.update": lambda s: _by_id(s._channel(), enabled=False),
     "preferences.show": lambda s: {},
     "preferences.update": lambda s: {"theme": "dark"},
     "providers.create": lambda s: {
