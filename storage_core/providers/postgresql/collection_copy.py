@@ -3,12 +3,12 @@
 They go in short pieces: the server takes one in while the next is made.
 """
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from struct import Struct
 
 from ...domain.record import Write
-from .collection_table import packed
+from .collection_table import spelled_out
 
 #: Documents that travel in one piece.
 PIECE = 50
@@ -16,9 +16,10 @@ _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _START = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 _END = b"\xff\xff"
 _LONG, _LENGTH = Struct(">iq").pack, Struct(">i").pack
-#: A record's six fields (see `collection_table.FIELDS`), and the length of the first; the last, with its length.
-_HEAD = Struct(">hi").pack
+#: The fields of a record (see `collection_table.FIELDS`); the last one with its length.
+_FIELDS = 6
 _TAGGED = {False: _LENGTH(1) + b"\x00", True: _LENGTH(1) + b"\x01"}
+_JSONB = 1
 
 
 class Copied:
@@ -32,11 +33,16 @@ class Copied:
     async def __aiter__(self) -> AsyncGenerator[bytes]:
         moment = _LONG(8, (self._at - _EPOCH) // timedelta(microseconds=1))
         middle = _LONG(8, 1) + moment + moment
+        heads: dict[int, Callable[..., bytes]] = {}
         yield _START
         for start in range(0, len(self._writes), PIECE):
             parts: list[bytes] = []
             for write in self._writes[start : start + PIECE]:
-                id, body = write.id.encode(), packed(write.body or {})
-                parts += (_HEAD(6, len(id)), id, middle, _LENGTH(len(body)), body, _TAGGED[write.tagged])
+                id, body = write.id.encode(), spelled_out(write.body or {})
+                size = len(id)
+                head = heads.get(size)
+                if head is None:  # all up to the body in one go, for ids of this length
+                    head = heads[size] = Struct(f">hi{size}s{len(middle)}siB").pack
+                parts += (head(_FIELDS, size, id, middle, len(body) + 1, _JSONB), body, _TAGGED[write.tagged])
             yield b"".join(parts)
         yield _END

@@ -46,12 +46,19 @@ PLAIN = 2e19
 _TURNS = re.compile(rb"e\+1[6-9]")
 
 
+_PLUS = ord("+")
+
+
 def packed(body: Any) -> bytes:
-    """A value as jsonb's binary form. Floats stay floats: jsonb keeps the spelling of a number's fraction alone."""
+    """A value as jsonb's binary form."""
+    return b"\x01" + spelled_out(body)
+
+
+def spelled_out(body: Any) -> bytes:
+    """A value as JSON. Floats stay floats: jsonb keeps the spelling of a number's fraction alone."""
     raw = orjson.dumps(body)
-    if b"e+1" in raw and _TURNS.search(raw):
-        raw = orjson.dumps(_spelled(body))
-    return b"\x01" + raw
+    # looking for a byte costs nothing, for more than one as much as writing them
+    return orjson.dumps(_spelled(body)) if _PLUS in raw and _TURNS.search(raw) else raw
 
 
 def _spelled(value: Any) -> Any:
