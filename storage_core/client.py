@@ -1,8 +1,10 @@
 """The SDK's way to a server: the same operations over HTTP."""
 
+import json
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from functools import cache
 from types import TracebackType
 from typing import Any, Self
@@ -10,9 +12,13 @@ from typing import Any, Self
 import httpx
 
 from .domain.errors import StorageError, Unreachable, revive
+from .domain.event import Event
 from .services.operation import Operation
 from .services.request import Request
-from .wire import from_json, parts, route
+from .wire import BASE, from_json, parts, route
+
+#: The server says something at least every fifteen.
+QUIET_SECONDS = 40.0
 
 
 @cache
@@ -60,6 +66,30 @@ class Client:
         except httpx.HTTPError as error:
             raise _unreachable(error) from error
 
+    async def events(self) -> AsyncGenerator[Event | None]:
+        """What changes within the caller's reach, as it does; none once it is heard, and while nothing happens.
+
+        Ends where the server ends it: what has happened until the next call is not heard.
+        """
+        wait = httpx.Timeout(60, read=QUIET_SECONDS)
+        try:
+            async with self._http.stream("GET", f"{BASE}/events", timeout=wait) as response:
+                if response.is_error:
+                    await response.aread()
+                    raise _error(response)
+                told: dict[str, str] = {}
+                async for line in response.aiter_lines():
+                    name, _, value = line.partition(": ")
+                    if line and name:
+                        told[name] = value
+                    elif line:
+                        yield None
+                    elif told:
+                        yield _event(told)
+                        told = {}
+        except httpx.HTTPError as error:
+            raise _unreachable(error) from error
+
     async def call_json(self, op: Operation, request: Request) -> Any:
         """Run an operation; answers the JSON values REST returned."""
         path, query, body = parts(op, request)
@@ -70,6 +100,13 @@ class Client:
         if response.is_error:
             raise _error(response)
         return response.json()
+
+
+def _event(told: dict[str, str]) -> Event:
+    data = json.loads(told["data"])
+    return Event(
+        int(told["id"]), told["event"], data["verb"], data["id"], data["tenant_id"], datetime.now(UTC)
+    )
 
 
 def _unreachable(error: httpx.HTTPError) -> Unreachable:

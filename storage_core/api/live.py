@@ -100,4 +100,6 @@ async def _stream(source: AsyncGenerator[Event], who: Callable[[], Awaitable[Con
 
 def _visible(ctx: Context, event: Event) -> bool:
     seen = reach(Permission.INVENTORY_READ, ctx.grants, ctx.tenant_id)
+    if event.topic == "providers":
+        return not seen.nothing  # everybody may list them
     return seen.everything or (event.tenant_id is not None and event.tenant_id in seen.tenants)

@@ -2,6 +2,7 @@
 
 from ..services.declared import OPERATIONS
 from .core import Core, Registry, open_core
+from .leased import leased_engines
 from .lock import WorkerLock
 from .sources import new_id, new_ordered_id, utc_now
 from .start import migrate, setup_link, unlock
@@ -12,6 +13,7 @@ __all__ = [
     "Core",
     "Registry",
     "WorkerLock",
+    "leased_engines",
     "migrate",
     "new_id",
     "new_ordered_id",

@@ -48,6 +48,7 @@ from ..services.leases import Leases
 from ..services.notifications import Notifications
 from ..services.operation import Operation, operations_of
 from ..services.preferences import Filters, PersonalPreferences
+from ..services.programs import Programs
 from ..services.providers import Providers
 from ..services.records import Records
 from ..services.secrets import Secrets
@@ -94,6 +95,7 @@ class Core:
     encryptions: Encryptions
     leases: Leases
     notifications: Notifications
+    programs: Programs
     records: Records
     backups: Backups
     jobs: Jobs
@@ -277,6 +279,7 @@ def _core(
         encryptions=Encryptions(kernel, databases),
         leases=Leases(kernel, databases),
         notifications=Notifications(kernel),
+        programs=Programs(kernel, databases),
         records=Records(kernel, databases),
         backups=Backups(kernel, databases),
         jobs=Jobs(kernel, lambda: registry),

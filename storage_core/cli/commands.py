@@ -22,6 +22,7 @@ NOUNS = {
     "approvals": "What waits for a second person.",
     "audit": "The audit log.",
     "backups": "Backups, proven by restores.",
+    "collections": "Collections of documents in databases.",
     "databases": "Databases of tenants.",
     "engines": "Private local servers.",
     "filters": "Saved filters of the console's lists.",

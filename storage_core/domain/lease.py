@@ -24,7 +24,8 @@ class Lease:
 class LeasedLogin:
     """How a program signs in with its lease. `password`, and `url` which holds it, are shown this once.
 
-    `database` is the database's name on the engine; `tls` as the provider has it.
+    `database` is the database's name on the engine; `tls`, `tls_ca` and `replica_set` are as the provider has them;
+    `sign_in` is the database that knows the login.
     """
 
     id: str
@@ -38,6 +39,9 @@ class LeasedLogin:
     url: str
     write: bool
     expires_at: datetime
+    sign_in: str
+    tls_ca: str | None = None
+    replica_set: str | None = None
 
     SHORTEST: ClassVar[int] = 60
     LONGEST: ClassVar[int] = 86_400

@@ -29,6 +29,10 @@ class Engines(Protocol):
         """
         ...
 
+    async def retire(self, provider_id: str) -> None:
+        """Use what is open for a provider no more: those who watch it are told, it is closed once unused. Idempotent."""
+        ...
+
     async def drain(self, provider_id: str) -> int:
         """Close outdated engines of a provider that no call uses now; answers how many are still in use."""
         ...

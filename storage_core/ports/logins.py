@@ -3,6 +3,8 @@
 from datetime import datetime
 from typing import Protocol
 
+from ..domain.record import Quota
+
 
 class Logins(Protocol):
     """Two logins with the same rights, used in turn: the next one works before the present one stops.
@@ -22,6 +24,12 @@ class Logins(Protocol):
         """Make a login of this name that reads, or reads and writes, one database and sees no other's data.
 
         Where the engine can, it ends by itself at `until`; whoever leases it out ends it then in any case.
+        """
+        ...
+
+    async def prepare(self, database: str, collection: str | None, quota: Quota | None) -> None:
+        """Make what leased logins need and may not make: the place of collections, and one of them; count what the
+        database holds, where a quota is to hold. What is made before a lease may be used with it. Idempotent.
         """
         ...
 

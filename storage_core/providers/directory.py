@@ -103,6 +103,12 @@ class EngineDirectory:
     ) -> Engine:
         return (self._build_own if own else self._build)(kind, endpoint, password)
 
+    async def retire(self, provider_id: str) -> None:
+        """Use what is open for a provider no more: those who watch it are told, it is closed once unused. Idempotent."""
+        async with self._lock:
+            if provider_id in self._entries:
+                self._retire(provider_id)
+
     async def drain(self, provider_id: str) -> int:
         """Close outdated engines of a provider that no call uses now; answers how many are still in use."""
         async with self._lock:

@@ -14,6 +14,7 @@ from .leases import Leases
 from .notifications import Notifications
 from .operation import declared
 from .preferences import Filters, PersonalPreferences
+from .programs import Programs
 from .providers import Providers
 from .records import Records
 from .secrets import Secrets
@@ -28,6 +29,7 @@ OPERATIONS = declared(
     Databases,
     Encryptions,
     Leases,
+    Programs,
     Records,
     Backups,
     Jobs,

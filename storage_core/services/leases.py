@@ -158,9 +158,10 @@ class Leases(Service):
 def _login(lease: Lease, kind: EngineKind, endpoint: Endpoint, row: Database, password: str) -> LeasedLogin:
     host, port = endpoint.host or "localhost", endpoint.port or PORTS[kind]
     place = f"[{host}]" if ":" in host else host
+    sign_in = row.physical_name
     more: dict[str, str] = {}
     if kind is EngineKind.MONGODB:
-        more["authSource"] = endpoint.database or "admin"
+        more["authSource"] = sign_in = endpoint.database or "admin"
         if endpoint.replica_set:
             more["replicaSet"] = endpoint.replica_set
         if endpoint.tls is not TlsMode.DISABLE:
@@ -181,4 +182,7 @@ def _login(lease: Lease, kind: EngineKind, endpoint: Endpoint, row: Database, pa
         url,
         lease.write,
         lease.expires_at,
+        sign_in,
+        endpoint.tls_ca,
+        endpoint.replica_set,
     )

@@ -28,6 +28,7 @@ from ..domain.tenant import Tenant
 from ..tenancy import optional_tenant
 
 if TYPE_CHECKING:
+    from .door import Standing
     from .link import Link
 
 D = TypeVar("D", bound=Document)
@@ -71,15 +72,26 @@ class Place:
 
     async def follow(self) -> Database:
         """Bind to the database as it stands now; refused as opening it would be."""
-        standing = await self._link.current()
+        found = await self._open(await self._link.current())
+        self._database, self._stamp = found, self._link.stamp
+        return found
+
+    async def opened(self, standing: "Standing") -> Callable[[object], None]:
+        """Make ready to go over to another way to the database, which the answer does, given the link's new stamp."""
+        found = await self._open(standing)
+
+        def move(stamp: object) -> None:
+            self._database, self._stamp = found, stamp
+
+        return move
+
+    async def _open(self, standing: "Standing") -> Database:
         if standing.engine.documents is None:
             raise Unsupported(
                 f"The provider {said(standing.provider.name)} ({standing.provider.kind}) is no MongoDB.",
                 hint="Use storage.collection(…), which every engine has.",
             )
-        self._database = await standing.engine.documents.open(standing.database.physical_name)
-        self._stamp = self._link.stamp
-        return self._database
+        return await standing.engine.documents.open(standing.database.physical_name)
 
     def collection(self, name: str) -> AsyncCollection[dict[str, Any]]:
         """A collection of the database; Unavailable where news about the tenant or the database came since `follow`."""
@@ -169,7 +181,7 @@ class Family:
 async def documents(link: "Link", model: type[D], now: Callable[[], datetime]) -> type[D]:
     """The model's class in a tenant's database."""
     family = link.family
-    if not isinstance(family, Family):
+    if family is None:
         family = link.family = Family(link, now)
     bound = await family.bind(model)
     tenant, namespace = link.standing.tenant, link.standing.database.namespace
@@ -280,8 +292,7 @@ def _init(original: Callable[..., None]) -> Callable[..., None]:
 
 
 def _family_of(place: Place) -> Family | None:
-    family = place._link.family
-    return family if isinstance(family, Family) else None
+    return place._link.family
 
 
 async def _prepare(model: type[Document], database: Database) -> Sequence[type[Document]]:

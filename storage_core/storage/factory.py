@@ -1,10 +1,11 @@
 """The factory: from a tenant's name to its storage, opened once and kept for as long as it is used."""
 
 import asyncio
+import os
 import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
@@ -13,26 +14,37 @@ from sqlalchemy import MetaData
 
 from ..bootstrap import Core, migrate, open_core
 from ..domain.database import Database
-from ..domain.errors import InvalidRequest, NotFound, StorageError, TenantMismatch, TenantRequired
+from ..domain.errors import (
+    InvalidRequest,
+    NotFound,
+    StorageError,
+    TenantMismatch,
+    TenantRequired,
+    Unauthenticated,
+    Unsupported,
+)
 from ..domain.event import Event
 from ..domain.migration import MigrationReport, TenantMigration
 from ..domain.naming import NAME_RULE, checked_name
 from ..domain.provider import Provider
 from ..domain.tenant import Tenant
+from ..services.programs import OpenDatabase
 from ..settings import Settings
 from ..telemetry import configure, log
 from ..telemetry.meters import METERS
 from ..telemetry.watch import WATCH
 from ..tenancy import TenantScope, optional_tenant
-from .door import OpenStorage, Standing, StorageDoor
+from .door import Standing
+from .home import Home, caller
 from .link import Link
 from .migrating import Choice, Migrating
 from .revisions import Revisions
-from .storage import Storage, caller
+from .source import Source
+from .storage import Storage
 
 #: Storages that are kept although nobody holds them: some kilobytes each, without connections.
 KEPT = 4096
-#: How often the catalog is asked whether it is there, and how long it may be away before handles ask it themselves.
+#: How often it is looked whether news are heard, and how long they may stay away before handles ask themselves.
 PULSE_SECONDS, STALE_SECONDS = 5.0, 300.0
 
 Key = tuple[str, str | None, str | None, str | None]
@@ -42,18 +54,20 @@ class StorageFactory:
     """Storage of many tenants from one process. Open one per process, at its start.
 
     What happens to a tenant elsewhere reaches handles that are held here within two seconds: a suspended tenant is
-    refused, rotated credentials and moved databases are followed. While the catalog cannot be reached handles go on for
-    five minutes, then they are refused until it can.
+    refused, rotated credentials and moved databases are followed. While the catalog (or the console) cannot be reached
+    handles go on for five minutes, then they are refused until it can.
     """
 
-    def __init__(self, core: Core, *, kept: int = KEPT, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, core: Core | Source, *, kept: int = KEPT, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         """Over a core that is open already; `running` must be entered. Programs of their own use `open`.
 
         :param kept: how many storages are kept that nobody holds.
         :param clock: monotonic seconds.
         """
-        self._core, self._most, self._clock = core, kept, clock
-        self._door = StorageDoor(core.kernel)
+        self._source: Source = Home(core) if isinstance(core, Core) else core
+        self._most, self._clock = kept, clock
         self._held: OrderedDict[Key, Storage] = OrderedDict()
         self._links: WeakValueDictionary[str, Link] = WeakValueDictionary()
         self._opening: dict[Key, asyncio.Lock] = {}
@@ -63,24 +77,34 @@ class StorageFactory:
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, settings: Settings | None = None, *, kept: int = KEPT
+        cls,
+        settings: Settings | None = None,
+        *,
+        url: str | None = None,
+        token: str | None = None,
+        kept: int = KEPT,
     ) -> AsyncIterator["StorageFactory"]:
         """Open the home's storage; settings from the environment, if none are given.
 
+        With a `url`, or where STORAGE_URL is set, that of the console there instead: documents go straight to the
+        engines, with logins of single databases that the console leases out for the token (STORAGE_TOKEN, if left out).
         SettingsError names a setting that is wrong.
         """
+        url = url or (os.environ.get("STORAGE_URL") if settings is None else None)
         settings = settings or Settings.load()
         configure(
             "WARNING" if settings.log_level == "INFO" else settings.log_level, None, settings.diagnostics
         )
-        await migrate(settings)
-        async with open_core(settings) as core, cls(core, kept=kept).running() as factory:
+        async with (
+            _home(settings) if url is None else _elsewhere(url, token) as opened,
+            cls(opened, kept=kept).running() as factory,
+        ):
             yield factory
 
     @property
     def core(self) -> Core:
-        """The open core, for what else is made of it: the REST API, for one."""
-        return self._core
+        """The open core, for what else is made of it: the REST API, for one. Unsupported with a console elsewhere."""
+        return self._home("The core is").core
 
     @property
     def kept(self) -> int:
@@ -89,7 +113,8 @@ class StorageFactory:
 
     def register(self, *models: MetaData) -> None:
         """Make known what tables the application declares (``Base.metadata``, ``SQLModel.metadata``), at its start."""
-        self._door.models.extend(each for each in models if each not in self._door.models)
+        known = self._source.models
+        known.extend(each for each in models if each not in known)
 
     async def migrate(
         self,
@@ -113,8 +138,9 @@ class StorageFactory:
         :param concurrency: how many databases at once, 1 to 64.
         :param heard: told of each database when it is done.
         """
-        revisions = await asyncio.to_thread(Revisions, scripts, revision, self._door.models)
-        run = Migrating(self._door, lambda tenant_id: caller(self._core, tenant_id), revisions)
+        home = self._home("Migrations run")
+        revisions = await asyncio.to_thread(Revisions, scripts, revision, home.models)
+        run = Migrating(home.door, lambda tenant_id: caller(home.core, tenant_id), revisions)
         return await run.run(Choice(name, tenants), concurrency, heard)
 
     @asynccontextmanager
@@ -122,7 +148,7 @@ class StorageFactory:
         """Follow what happens in the catalog until the block ends."""
         METERS.expose()
         WATCH.refresh()
-        events = self._core.bus.subscribe()
+        events = self._source.news.events()
         tasks = [asyncio.create_task(work, name="storage") for work in (self._follow(events), self._pulse())]
         try:
             yield self
@@ -167,15 +193,22 @@ class StorageFactory:
 
     async def _open(self, key: Key) -> Storage:
         tenant, agrees, namespace, name = key
-        request = _checked(tenant, agrees, namespace, name)
-        standing = await self._door.open(caller(self._core), request)
+        standing = await self._source.open(_checked(tenant, agrees, namespace, name), agrees)
         link = self._links.get(standing.database.id)
         if link is None:
-            link = self._links[standing.database.id] = Link(standing, self._door)
-        storage = self._held[key] = Storage(self._core, self._door, link)
+            link = self._links[standing.database.id] = Link(standing, self._source)
+        storage = self._held[key] = Storage(link)
         while len(self._held) > self._most:
             self._held.popitem(last=False)
         return storage
+
+    def _home(self, what: str) -> Home:
+        if not isinstance(self._source, Home):
+            raise Unsupported(
+                f"{what} beside the console, where its home is, and this storage is reached over REST.",
+                hint="Open the factory there, without a url.",
+            )
+        return self._source
 
     async def _follow(self, events: AsyncGenerator[Event]) -> None:
         last: int | None = None
@@ -201,12 +234,7 @@ class StorageFactory:
         ]
         if not touched and not by_default:
             return
-        try:
-            async with self._core.kernel.catalog.read() as uow:
-                rows: Any = getattr(uow, event.topic)
-                row = await rows.get(event.id)
-        except StorageError:
-            row = None  # whoever uses it next will see
+        row = await self._source.news.row(event)
         if event.verb == "encrypted" or any(_differs(link.standing, row) for link in touched):
             for link in touched:
                 link.stale()
@@ -223,7 +251,7 @@ class StorageFactory:
             await asyncio.sleep(PULSE_SECONDS)
             WATCH.refresh()
             try:
-                await self._core.kernel.catalog.ping()
+                await self._source.news.ping()
                 self._heard_at = self._clock()
             except StorageError as error:
                 log.debug("storage: %s", error.detail)
@@ -281,7 +309,7 @@ def _wanted(scope: TenantScope | None, name: str | None, tenant_id: str | None, 
     return scope.tenant, None if tenant_id == scope.tenant else tenant_id, namespace, name
 
 
-def _checked(tenant: str, agrees: str | None, namespace: str | None, name: str | None) -> OpenStorage:
+def _checked(tenant: str, agrees: str | None, namespace: str | None, name: str | None) -> OpenDatabase:
     """The request, of names that can be names."""
     given = {"tenant_id": tenant, "namespace": namespace, "name": name}
     for field, value in (*given.items(), ("tenant_id", agrees)):
@@ -290,4 +318,23 @@ def _checked(tenant: str, agrees: str | None, namespace: str | None, name: str |
         if not isinstance(value, str):
             raise InvalidRequest(f"{field} is not a text.", field=field, hint=f"Use {NAME_RULE}.")
         checked_name(value, field)
-    return OpenStorage(tenant=tenant, agrees=agrees, namespace=namespace, name=name)
+    return OpenDatabase(tenant_id=tenant, namespace=namespace, name=name)
+
+
+@asynccontextmanager
+async def _home(settings: Settings) -> AsyncIterator[Home]:
+    await migrate(settings)
+    async with open_core(settings) as core:
+        yield Home(core)
+
+
+def _elsewhere(url: str, token: str | None) -> AbstractAsyncContextManager[Source]:
+    from .remote import remote  # HTTP is for those who use it
+
+    token = token or os.environ.get("STORAGE_TOKEN")
+    if not token:
+        raise Unauthenticated(
+            "There is no token for the console.",
+            hint="Make one (tokens create), and give it as token, or in STORAGE_TOKEN.",
+        )
+    return remote(url, token)

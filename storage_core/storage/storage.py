@@ -1,13 +1,10 @@
 """A tenant's storage: its collections, and what the engine offers beside them."""
 
-import getpass
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
-from typing import TYPE_CHECKING, Literal, TypeVar
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from ..bootstrap import Core
-from ..domain.context import Context, Door, local_context
 from ..domain.database import Database
 from ..domain.encryption import EncryptedCollection
 from ..domain.errors import InvalidRequest, Unsupported
@@ -18,9 +15,10 @@ from ..domain.value import Mode
 from ..ports.collection import Session
 from ..ports.sessions import Access
 from ..services.encryptions import EncryptCollection
+from ..services.programs import DropCollection, IndexCollection, UnindexCollection
+from ..services.request import Request
 from ..tenancy import optional_tenant
 from .collection import Collection, Shape
-from .door import CreateIndex, CreateTables, DropCollection, DropIndex, StorageDoor
 from .link import Link, TransactionTie
 from .sessions import StorageSession, bound, missing_tables, no_models, unit
 
@@ -33,19 +31,13 @@ D = TypeVar("D", bound="Document")
 Values = Literal["strict", "tagged", "lossy"]
 
 
-def caller(core: Core, tenant_id: str | None = None) -> Context:
-    """Who acts: the operating system's user, whom the home's mode lets in; narrowed to the tenant."""
-    ctx = local_context(getpass.getuser(), core.correlation()).through(Door.SDK)
-    return replace(ctx, tenant_id=tenant_id)
-
-
 class Storage:
     """One database of one tenant. The tenant is frozen: no call of it, or of what it gives, reaches another's data."""
 
-    __slots__ = ("_core", "_door", "link")
+    __slots__ = ("link",)
 
-    def __init__(self, core: Core, door: StorageDoor, link: Link) -> None:
-        self._core, self._door, self.link = core, door, link
+    def __init__(self, link: Link) -> None:
+        self.link = link
 
     @property
     def tenant(self) -> Tenant:
@@ -74,7 +66,7 @@ class Storage:
         """
         self._check()
         shape = Shape(self._create_index, self._drop_index)
-        return Collection(checked_collection(name), _mode(values), self.link, self._core.kernel.now, shape)
+        return Collection(checked_collection(name), _mode(values), self.link, self._now, shape)
 
     async def collections(self) -> tuple[str, ...]:
         """The names of the collections there are."""
@@ -97,15 +89,15 @@ class Storage:
             fields=tuple(fields),
             searchable=tuple(searchable),
         )
-        made = await self._core.encryptions.encrypt(self._caller(), request)
+        made: EncryptedCollection = await self._call("databases.encrypt", request)
         self.link.stale()
         return made
 
     async def drop_collection(self, name: str) -> None:
         """Remove a collection with its documents and indexes; one that is not there changes nothing."""
         self._check()
-        request = DropCollection(id=self.database.id, collection=checked_collection(name))
-        await self._door.drop_collection(self._caller(), request)
+        request = DropCollection(database_id=self.database.id, collection=checked_collection(name))
+        await self._call("collections.drop", request)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator["Transaction"]:
@@ -125,7 +117,7 @@ class Storage:
         ) as session:
             tie = TransactionTie(self.link, session)
             try:
-                yield Transaction(tie, session, self._core)
+                yield Transaction(tie, session, self._now)
             finally:
                 tie.stamp = None
 
@@ -143,7 +135,7 @@ class Storage:
         self._check()
         standing = await self.link.current()
         standing.refuse_plain("tables")
-        async with unit(standing, _access(access), self._core.kernel.now, self.link.check) as session:
+        async with unit(standing, _access(access), self._now, self.link.check) as session:
             yield session
 
     async def documents(self, model: type[D]) -> type[D]:
@@ -160,7 +152,7 @@ class Storage:
         (await self.link.current()).refuse_plain("Beanie's documents")
         from .documents import documents  # Beanie is for those who use it
 
-        return await documents(self.link, model, self._core.kernel.now)
+        return await documents(self.link, model, self._now)
 
     async def migrate_documents(self, migrations: Sequence["DocumentMigration"]) -> tuple["Migrated", ...]:
         """Change documents that are stored already, step by step, each step once in this database.
@@ -172,8 +164,8 @@ class Storage:
         from .document_migrations import migrate_documents
         from .documents import Place
 
-        database = await Place(self.link, self._core.kernel.now).follow()
-        return await migrate_documents(database, migrations, self._core.kernel.now)
+        database = await Place(self.link, self._now).follow()
+        return await migrate_documents(database, migrations, self._now)
 
     async def create_tables(self) -> None:
         """Make the tables of the registered models that are missing here. Any number of processes may call it at once.
@@ -182,26 +174,35 @@ class Storage:
         """
         self._check()
         standing = await self.link.current()
-        if not self._door.models:
+        source = self.link.source
+        if not source.models:
             raise no_models()
-        async with bound(standing, Access.READ, self._core.kernel.now) as connection:
-            missing = await missing_tables(connection, self._door.models)
+        async with bound(standing, Access.READ, self._now) as connection:
+            missing = await missing_tables(connection, source.models)
         if missing:
-            await self._door.create_tables(self._caller(), CreateTables(id=self.database.id))
+            await source.create_tables(standing)
 
     async def _create_index(self, collection: str, index: Index) -> None:
-        paths = tuple(".".join(path) for path in index.paths)
-        request = CreateIndex(
-            id=self.database.id, collection=collection, index=index.name, paths=paths, unique=index.unique
+        paths = tuple(f"$.{'.'.join(path)}" for path in index.paths)
+        request = IndexCollection(
+            database_id=self.database.id,
+            collection=collection,
+            index=index.name,
+            paths=paths,
+            unique=index.unique,
         )
-        await self._door.create_index(self._caller(), request)
+        await self._call("collections.index", request)
 
     async def _drop_index(self, collection: str, name: str) -> None:
-        request = DropIndex(id=self.database.id, collection=collection, index=name)
-        await self._door.drop_index(self._caller(), request)
+        request = UnindexCollection(database_id=self.database.id, collection=collection, index=name)
+        await self._call("collections.unindex", request)
 
-    def _caller(self) -> Context:
-        return caller(self._core, self.tenant.id)
+    async def _call(self, operation: str, request: Request) -> Any:
+        return await self.link.source.call(operation, request, self.tenant.id)
+
+    @property
+    def _now(self) -> Callable[[], datetime]:
+        return self.link.source.now
 
     def _check(self) -> None:
         scope = optional_tenant()
@@ -212,14 +213,14 @@ class Storage:
 class Transaction:
     """The collections of a transaction that is under way."""
 
-    __slots__ = ("_core", "_session", "_tie")
+    __slots__ = ("_now", "_session", "_tie")
 
-    def __init__(self, tie: TransactionTie, session: Session, core: Core) -> None:
-        self._tie, self._session, self._core = tie, session, core
+    def __init__(self, tie: TransactionTie, session: Session, now: Callable[[], datetime]) -> None:
+        self._tie, self._session, self._now = tie, session, now
 
     def collection(self, name: str, values: Values = "strict") -> Collection:
         """A collection inside the transaction, until its block ends."""
-        return Collection(checked_collection(name), _mode(values), self._tie, self._core.kernel.now)
+        return Collection(checked_collection(name), _mode(values), self._tie, self._now)
 
 
 def _access(access: str) -> Access:

@@ -27,7 +27,7 @@ class Stage:
         self.folder.mkdir()
         self.provider = (await self._provider()).id
         database = await self._database()
-        self.database = database.id
+        self.database, self.database_name = database.id, database.name
         with closing(sqlite3.connect(database.location)) as db:
             db.execute("create table notes (id integer primary key, text text)")
 
@@ -50,6 +50,15 @@ class Stage:
         """A row of the table `notes`, to be asked about by its key."""
         made = await self.doors.call("records.insert", **_noted(self), data={"text": self.fresh("note")})
         return {**_noted(self), "id": made.id, **more}
+
+    async def _index(self) -> dict[str, Any]:
+        made = {
+            "database_id": self.database,
+            "collection": "orders",
+            "index": self.fresh("i").replace("-", "_"),
+        }
+        await self.doors.call("collections.index", **made, paths=("sku",))
+        return made
 
     async def _lease(self) -> dict[str, Any]:
         """A lease whose login is gone already: files have none."""
@@ -182,6 +191,15 @@ REQUESTS: dict[str, Callable[[Stage], Any]] = {
     "backups.restore": lambda s: _by_id(s._backup(), name=s.fresh("restored")),
     "backups.status": lambda s: _by_id(s._backup()),
     "backups.verify": lambda s: _by_id(s._backup()),
+    "collections.drop": lambda s: {"database_id": s.database, "collection": "never_made"},
+    "collections.index": lambda s: {
+        "database_id": s.database,
+        "collection": "orders",
+        "index": s.fresh("i").replace("-", "_"),
+        "paths": ["sku"],
+    },
+    "collections.prepare": lambda s: {"database_id": s.database, "collection": "orders"},
+    "collections.unindex": lambda s: s._index(),
     "databases.adopt": lambda s: {**_new(s), "physical_name": "nowhere.sqlite3"},
     "databases.configure": lambda s: {"id": s.database, "default": True},
     "databases.create": _new,
@@ -192,6 +210,7 @@ REQUESTS: dict[str, Callable[[Stage], Any]] = {
     "databases.lease": lambda s: {"id": s.database},
     "databases.leases": lambda s: {},
     "databases.list": lambda s: {},
+    "databases.open": lambda s: {"tenant_id": s.tenant, "name": s.database_name},
     "databases.optimize": lambda s: {"id": s.database},
     "databases.release": lambda s: s._lease(),
     "databases.schema": lambda s: {"id": s.database},

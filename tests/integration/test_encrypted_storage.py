@@ -128,13 +128,13 @@ async def test_a_quota_of_the_policy_holds(ground: Ground) -> None:
 
 async def fresh(ground: Ground, storage: Storage) -> Storage:
     """The storage once what happened in the catalog has reached it."""
-    await until(ground.core, lambda: _has_heard(storage))
+    await until(ground.core, lambda: _has_heard(ground, storage))
     return storage
 
 
-async def _has_heard(storage: Storage) -> bool:
+async def _has_heard(ground: Ground, storage: Storage) -> bool:
     standing = await storage.link.current()
-    async with storage._core.kernel.catalog.read() as uow:
+    async with ground.core.kernel.catalog.read() as uow:
         tenant = await uow.tenants.get(storage.tenant.id)
     return tenant is not None and standing.tenant.policy == tenant.policy
 

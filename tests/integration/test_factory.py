@@ -137,7 +137,7 @@ async def test_twenty_first_calls_at_once_open_one_storage_and_leave_one_entry(g
     assert len({id(storage.link) for storage in storages}) == 1
     async with ground.core.kernel.catalog.read() as uow:
         where = (
-            Clause("operation", Test.ANY_OF, ("storage.open",)),
+            Clause("operation", Test.ANY_OF, ("databases.open",)),
             Clause("target_id", Test.ANY_OF, (database.id,)),
         )
         entries = (await uow.audit.find(Query(where, sort="-at"))).items

@@ -8,6 +8,7 @@ from typing import Any
 from pymongo.errors import OperationFailure
 
 from ...domain.errors import Conflict, InvalidRequest
+from ...domain.record import Quota
 from .link import Client, Link
 
 SUFFIX = "_2"
@@ -80,6 +81,9 @@ class MongoLogins:
             await client[self._base].command(
                 {"createUser": user, "pwd": password, "roles": [role], "customData": {LEASE_MARK: database}}
             )
+
+    async def prepare(self, database: str, collection: str | None, quota: Quota | None) -> None:
+        """Nothing: logins that write make what they need."""
 
     async def end_lease(self, user: str, database: str) -> None:
         async with self._link.speaking() as client:

@@ -99,7 +99,7 @@ class Counting:
 
     async def write(self, name: str, method: str, *args: Any, **more: Any) -> Any:
         if self._database not in self._collections.counted:
-            await self._count()
+            await self.count()
         try:
             return await self._runner.write(name, method, *self._with_limits(method, args), **more)
         except QuotaExceeded as error:
@@ -107,7 +107,7 @@ class Counting:
 
     async def change(self, name: str, method: str, *args: Any) -> Any:
         if self._database not in self._collections.counted:
-            await self._count()
+            await self.count()
         try:
             return await self._runner.change(name, method, *self._with_limits(method, args))
         except QuotaExceeded as error:
@@ -134,8 +134,15 @@ class Counting:
             f"The database holds {' and '.join(parts)}; this would be more than it may hold."
         )
 
-    async def _count(self) -> None:
+    async def count(self) -> None:
         """Count what is there when this process meets the quota first: others may have written without one."""
+        if self._collections.maker is not None:
+            await self._collections.maker(None)
+        else:
+            await self._recount()
+        self._collections.counted.add(self._database)
+
+    async def _recount(self) -> None:
         async with self._collections.apart(self._database) as connection:
             await connection.execute(f"select pg_advisory_xact_lock({MAKING})")
             await prepare(connection)
@@ -148,7 +155,6 @@ class Counting:
                 )
                 documents, size = documents + count, size + taken
             await connection.execute(KEEP, documents, size)
-        self._collections.counted.add(self._database)
 
 
 class CountedCollection(PostgresCollection):

@@ -24,6 +24,8 @@ from .sql import literal
 
 SETTINGS = {"search_path": "", "timezone": "UTC", "jit": "off"}
 STATEMENTS = 1024
+#: Makes a collection, or only what all of them need, for logins that may not make anything.
+Maker = Callable[[str | None], Awaitable[None]]
 NOT_THERE = (pg.UndefinedTableError, pg.InvalidSchemaNameError)
 COLLISIONS = (pg.SerializationError, pg.DeadlockDetectedError)
 THERE = "select obj_description(to_regclass($1), 'pg_class'), to_regclass($1) is not null"
@@ -42,9 +44,13 @@ class PostgresCollections:
     abilities = frozenset({Ability.REGEX, Ability.TRANSACTIONS})
     prefix = f"{SCHEMA}."
 
-    def __init__(self, dialer: Dialer, refuse_own: Callable[[str], Awaitable[None]]) -> None:
-        """:param refuse_own: refuses a database that is the console's own."""
-        self._dialer, self._refuse_own = dialer, refuse_own
+    def __init__(
+        self, dialer: Dialer, refuse_own: Callable[[str], Awaitable[None]], maker: Maker | None = None
+    ) -> None:
+        """:param refuse_own: refuses a database that is the console's own.
+        :param maker: makes what is missing, where the signed-in user may not.
+        """
+        self._dialer, self._refuse_own, self.maker = dialer, refuse_own, maker
         self._known: set[str] = set()
         self.pools = HotPools(self.connect)
         self._making = asyncio.Lock()
@@ -127,6 +133,9 @@ class PostgresCollections:
 
     async def make(self, database: str, name: str) -> None:
         """Make a collection's table; whoever else makes one at the moment waits."""
+        if self.maker is not None:
+            await self.maker(name)
+            return
         async with self._making, self.apart(database) as connection:
             await connection.execute(f"select pg_advisory_xact_lock({MAKING})")
             mark, there = await connection.fetchrow(THERE, place_of(name))  # type: ignore[misc]  # one row always
@@ -136,6 +145,16 @@ class PostgresCollections:
                 await prepare(connection)
                 await connection.execute(compiled(CreateTable(table_of(name))))
                 await connection.execute(f"comment on table {place_of(name)} is {literal(MARK)}")
+
+    async def prepare(self, database: str, name: str | None, quota: Quota | None) -> None:
+        """Make the place of collections, and one of them; count what is there, where a quota is to hold."""
+        async with self._making, self.apart(database) as connection:
+            await connection.execute(f"select pg_advisory_xact_lock({MAKING})")
+            await prepare(connection)
+        if name is not None:
+            await self.make(database, name)
+        if quota is not None:
+            await Counting(self, database, quota, PooledRunner(self, database)).count()
 
     async def translated(
         self, error: BaseException, database: str, name: str = "", connection: Connection | None = None

@@ -1,6 +1,8 @@
 """A PostgreSQL server as an engine."""
 
 import time
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 from ...domain.errors import ToolMissing
@@ -33,7 +35,8 @@ class PostgresEngine:
 
     `bin_dir` is where pg_dump and pg_restore lie, none to search; `lock_seconds` how long a dump waits for locks;
     `connect_seconds` how long a connection may take; `outbound` judges the address;
-    `own` answers the marks of databases that are the console's own.
+    `own` answers the marks of databases that are the console's own; `maker` makes collections (none: what all of them
+    need) for a login that may make nothing, the endpoint's.
     """
 
     kind = EngineKind.POSTGRESQL
@@ -48,6 +51,7 @@ class PostgresEngine:
         connect_seconds: float = CONNECT_SECONDS,
         outbound: Outbound | None = None,
         own: OwnMarks | None = None,
+        maker: Callable[[Endpoint, str | None], Awaitable[None]] | None = None,
     ) -> None:
         self._dialer = Dialer(endpoint, password, connect_seconds, outbound)
         self._pool = Pool(self._dialer)
@@ -55,13 +59,15 @@ class PostgresEngine:
         self._databases = PostgresDatabases(self._dialer, self._pool, own, self._let_go)
         self.databases = self._databases
         self.tables: PostgresTables | None = PostgresTables(self._pool)
-        self._collections = PostgresCollections(self._dialer, self._databases.refuse_own)
+        self._collections = PostgresCollections(
+            self._dialer, self._databases.refuse_own, None if maker is None else partial(maker, endpoint)
+        )
         self.collections: Collections | None = self._collections
         self._pooler = pooler_of(endpoint, password, connect_seconds, outbound)
         self._sessions = PostgresSessions(self._dialer, self._databases.refuse_own, self._pooler)
         self.sessions: Sessions | None = self._sessions
         self.documents: Documents | None = None
-        self.logins: PostgresLogins | None = PostgresLogins(self._pool)
+        self.logins: PostgresLogins | None = PostgresLogins(self._pool, self._collections)
         self.backup: PostgresBackup | None = PostgresBackup(
             self._dialer, self._toolbox, self._databases, lock_seconds
         )

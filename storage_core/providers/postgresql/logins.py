@@ -7,6 +7,8 @@ import os
 from datetime import UTC, datetime
 
 from ...domain.errors import Conflict, InvalidRequest
+from ...domain.record import Quota
+from .collections import PostgresCollections
 from .dial import APPLICATION, Connection
 from .pool import Pool
 from .sql import MAX_NAME_BYTES, ident, literal
@@ -37,8 +39,8 @@ where nspname !~ '^pg_' and nspname <> 'information_schema' and has_schema_privi
 class PostgresLogins:
     """See the port. The second role is a member of the first and becomes it at once when it signs in."""
 
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
+    def __init__(self, pool: Pool, collections: PostgresCollections) -> None:
+        self._pool, self._collections = pool, collections
 
     async def second(self, password: str) -> str:
         async with self._pool.admin() as connection, connection.transaction():
@@ -76,6 +78,9 @@ class PostgresLogins:
             for schema in await connection.fetch(SCHEMAS):
                 for grant in _grants(write):
                     await connection.execute(grant.format(schema=ident(schema[0]), user=ident(user)))
+
+    async def prepare(self, database: str, collection: str | None, quota: Quota | None) -> None:
+        await self._collections.prepare(database, collection, quota)
 
     async def end_lease(self, user: str, database: str) -> None:
         async with self._pool.admin() as connection:
