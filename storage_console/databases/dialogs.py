@@ -7,11 +7,12 @@ import reflex as rx
 from storage_console.databases.forms import ConfigureForm, NewDatabase
 from storage_console.parts.details import disclosure
 from storage_console.parts.feedback import link_button, note
-from storage_console.parts.form import area, dialog_form, field, select, switch
+from storage_console.parts.form import Option, area, dialog_form, field, select, switch
 
 NEW: Any = NewDatabase
 SET: Any = ConfigureForm
 
+ISOLATION = (Option("database", "A database of its own"), Option("schema", "A schema in the shared database"))
 SETTINGS = "One a line, in the engine's own names. An unknown one is refused and nothing changes."
 
 
@@ -33,9 +34,11 @@ def creation() -> rx.Component:
         select(NEW, "provider_id", "Provider", NEW.providers),
         switch("default", "The tenant's default database", hint="What programs get that name none."),
         disclosure(
-            "Namespace and settings",
+            "Namespace, isolation and settings",
             field(NEW, "namespace", "Namespace", hint="A part of the tenant's storage with names of its own.",
                   placeholder="eu", max_length=48),
+            select(NEW, "isolation", "Isolation", ISOLATION,
+                   hint="On PostgreSQL many small tenants can share one database, each in a schema of its own."),
             area(NEW, "settings", "Engine settings", hint=SETTINGS, placeholder="work_mem = 16MB", rows="3"),
         ),
         about="Made empty on the provider, under a name nobody else can have.",

@@ -10,7 +10,7 @@ from storage_console.parts.form import FormState, Option
 from storage_console.session import Permission, Problem, asking, requires, toast
 from storage_core.services.databases import ConfigureDatabase, CreateDatabase, GetDatabase
 
-FIELDS = ("provider_id", "tenant_id", "name", "namespace", "settings")
+FIELDS = ("provider_id", "tenant_id", "name", "namespace", "isolation", "settings")
 
 
 def at_its_field(found: Problem) -> dict[str, str]:
@@ -47,6 +47,7 @@ class NewDatabase(FormState, rx.State):
             namespace=given["namespace"] or None,
             settings=doings.settings_of(given["settings"]),
             default=bool(data.get("default")),
+            isolation="schema" if given["isolation"] == "schema" else "database",
         )
         row = await core().databases.create(await asking(self), wanted)
         return [toast("success", f"{row.name} is ready"), rx.redirect(f"/databases/{row.id}")]

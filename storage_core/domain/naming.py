@@ -39,6 +39,25 @@ def physical_name(tenant_id: str | None, tenant_name: str | None, namespace: str
     return f"sc_{readable[: MAX_PHYSICAL - len(digest) - 4]}_{digest}"
 
 
+#: The database of a PostgreSQL server whose schemas are databases to people (`isolation: schema`).
+SHARED = "sc_shared"
+
+
+def schema_name(physical: str) -> str:
+    """The physical name of a database that is a schema of the shared one."""
+    return f"{SHARED}/{physical}"
+
+
+def schema_in(physical: str) -> str | None:
+    """The schema that a database on PostgreSQL is; none where it is a database of the server's."""
+    return physical.removeprefix(f"{SHARED}/") if physical.startswith(f"{SHARED}/") else None
+
+
+def server_name(physical: str) -> str:
+    """What a PostgreSQL server calls the database that one signs in to."""
+    return physical if schema_in(physical) is None else SHARED
+
+
 #: How the names of databases end that are files; those that are folders have no ending.
 SUFFIXES = {EngineKind.SQLITE: ".sqlite3", EngineKind.TINYDB: ".json", EngineKind.LOCALFILE: ""}
 

@@ -98,12 +98,14 @@ class Collections(Protocol):
     """
 
     abilities: frozenset[Ability]
-    #: How the names begin of what holds collections, among the objects of the database's schema.
-    prefix: str
 
     def collection(self, database: str, name: str, quota: Quota | None = None) -> Collection:
         """With a quota, writes are counted and refused (QuotaExceeded) in their own transaction, whoever writes at
         the same time; what the database holds is counted anew when a quota is first met."""
+        ...
+
+    def prefix(self, database: str) -> str:
+        """How the names begin of what holds collections, among the objects of the database's schema."""
         ...
 
     async def names(self, database: str) -> tuple[str, ...]:

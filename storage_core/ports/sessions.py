@@ -20,13 +20,15 @@ class Sessions(Protocol):
     """Connections of SQLAlchemy, by the databases' physical names.
 
     Pools are the engine's own, small, bounded over all its databases and closed when idle, so that a database stays
-    droppable. `schema` is where an application's tables lie in a database; none where the engine knows no schemas.
-    `locking` is a statement that keeps everybody else who runs it on the same database waiting until the transaction
-    ends; none where beginning to write does so already.
+    droppable. `locking` is a statement that keeps everybody else who runs it on the same database waiting until the
+    transaction ends; none where beginning to write does so already.
     """
 
-    schema: str | None
     locking: str | None
+
+    def schema(self, database: str) -> str | None:
+        """Where an application's tables lie in a database; none where the engine knows no schemas."""
+        ...
 
     def connection(
         self, database: str, access: Access = Access.WRITE

@@ -20,7 +20,9 @@ class GuardedCollections:
     def __init__(self, collections: Collections, gate: Gate) -> None:
         self._collections, self._gate = collections, gate
         self.abilities: frozenset[Ability] = collections.abilities
-        self.prefix = collections.prefix
+
+    def prefix(self, database: str) -> str:
+        return self._collections.prefix(database)
 
     def collection(self, database: str, name: str, quota: Quota | None = None) -> Collection:
         inner = self._collections.collection(database, name, quota)

@@ -16,8 +16,11 @@ class RetryingSessions:
     """Sessions whose connections are opened again after transient errors; what is done with them runs once."""
 
     def __init__(self, sessions: Sessions, patience: Patience) -> None:
-        self.schema, self.locking = sessions.schema, sessions.locking
+        self.locking = sessions.locking
         self._sessions, self._patience = sessions, patience
+
+    def schema(self, database: str) -> str | None:
+        return self._sessions.schema(database)
 
     @asynccontextmanager
     async def connection(
@@ -33,8 +36,11 @@ class GuardedSessions:
     """Sessions behind the breaker. Only opening counts: what breaks later may be the application's own trouble."""
 
     def __init__(self, sessions: Sessions, breaker: Breaker) -> None:
-        self.schema, self.locking = sessions.schema, sessions.locking
+        self.locking = sessions.locking
         self._sessions, self._breaker = sessions, breaker
+
+    def schema(self, database: str) -> str | None:
+        return self._sessions.schema(database)
 
     @asynccontextmanager
     async def connection(

@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 from dataclasses import replace
+from typing import Literal
 
 from pydantic import Field
 
@@ -24,10 +25,10 @@ from ..domain.errors import (
     StorageError,
     VersionConflict,
 )
-from ..domain.naming import SCRATCH_PREFIX, checked_name, file_name, physical_name, said
+from ..domain.naming import SCRATCH_PREFIX, checked_name, file_name, physical_name, said, schema_name
 from ..domain.page import Clause, Page, Query, Test
 from ..domain.permission import Permission
-from ..domain.provider import Provider
+from ..domain.provider import EngineKind, Provider
 from ..domain.tenant import Tenant
 from ..ports.catalog import UnitOfWork
 from ..ports.engine import Engine
@@ -56,6 +57,8 @@ class NewDatabase(Request):
 class CreateDatabase(NewDatabase):
     """Create an empty database for a tenant."""
 
+    isolation: Literal["database", "schema"] = "database"
+    """On PostgreSQL: a database of its own, or a schema in one that many share."""
     settings: dict[str, str] = Field(default_factory=dict, examples=[{"work_mem": "16MB"}])
     """The engine's own settings by name."""
     default: bool = False
@@ -150,6 +153,8 @@ class Databases(Service):
             if request.default:
                 _refuse_unowned(row)
             row = replace(row, settings=tuple(sorted(request.settings.items())))
+            if request.isolation == "schema":
+                row = _as_schema(row, provider)
             await uow.databases.add(row)
         return row, provider
 
@@ -370,6 +375,16 @@ async def within_quota(uow: UnitOfWork, owner: Tenant | None) -> None:
             hint="Delete one it no longer needs, or ask an administrator to change the tenant's policy.",
         )
     await uow.tenants.save(owner)  # whoever counted at the same moment counts again
+
+
+def _as_schema(row: Database, provider: Provider) -> Database:
+    if provider.kind is not EngineKind.POSTGRESQL:
+        raise InvalidRequest(
+            f"{said(provider.name)} ({provider.kind}) has no schemas.",
+            field="isolation",
+            hint="Leave it out: every database there is one of its own.",
+        )
+    return replace(row, physical_name=schema_name(row.physical_name))
 
 
 def _refuse_unowned(row: Database) -> None:

@@ -11,7 +11,7 @@ from ..domain.context import Context
 from ..domain.database import Database
 from ..domain.errors import InvalidRequest, NotFound, PolicyRefused, StorageError, Unsupported
 from ..domain.lease import Lease, LeasedLogin
-from ..domain.naming import said
+from ..domain.naming import said, server_name
 from ..domain.page import Page
 from ..domain.permission import Permission
 from ..domain.provider import Endpoint, EngineKind, TlsMode
@@ -158,7 +158,7 @@ class Leases(Service):
 def _login(lease: Lease, kind: EngineKind, endpoint: Endpoint, row: Database, password: str) -> LeasedLogin:
     host, port = endpoint.host or "localhost", endpoint.port or PORTS[kind]
     place = f"[{host}]" if ":" in host else host
-    sign_in = row.physical_name
+    sign_in = name = server_name(row.physical_name)
     more: dict[str, str] = {}
     if kind is EngineKind.MONGODB:
         more["authSource"] = sign_in = endpoint.database or "admin"
@@ -169,14 +169,14 @@ def _login(lease: Lease, kind: EngineKind, endpoint: Endpoint, row: Database, pa
     elif endpoint.tls is not TlsMode.DISABLE:
         more["sslmode"] = endpoint.tls.value
     query = f"?{urlencode(more)}" if more else ""
-    url = f"{kind}://{lease.user}:{quote(password, safe='')}@{place}:{port}/{quote(row.physical_name, safe='')}{query}"
+    url = f"{kind}://{lease.user}:{quote(password, safe='')}@{place}:{port}/{quote(name, safe='')}{query}"
     return LeasedLogin(
         lease.id,
         kind,
         host,
         port,
         endpoint.tls,
-        row.physical_name,
+        name,
         lease.user,
         password,
         url,

@@ -165,7 +165,7 @@ class Records(Service):
         places: list[RecordsPlace] = []
         prefix = ""
         if engine.collections is not None:
-            prefix = engine.collections.prefix
+            prefix = engine.collections.prefix(row.physical_name)
             names = await engine.collections.names(row.physical_name)
             places = [RecordsPlace(name, COLLECTION_KIND, rows.get(prefix + name)) for name in names]
         if engine.tables is not None:

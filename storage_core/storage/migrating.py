@@ -122,9 +122,10 @@ class Migrating(Service):
         """Run what is pending, each revision in a transaction of its own; two at once take turns."""
         standing = await self._door.standing(request.id, while_suspended=True)
         sessions, step = sessions_of(standing), self._revisions.step
+        schema = sessions.schema(standing.database.physical_name)
         async with bound(standing, Access.SHAPE, self.kernel.now) as connection:
             try:
-                while await connection.run_sync(step, sessions.schema, sessions.locking):
+                while await connection.run_sync(step, schema, sessions.locking):
                     pass
             except StorageError:
                 raise
@@ -138,7 +139,7 @@ class Migrating(Service):
 
     async def _stands(self, standing: Standing) -> str | None:
         """The revision a database is at."""
-        schema = sessions_of(standing).schema
+        schema = sessions_of(standing).schema(standing.database.physical_name)
         async with bound(standing, Access.READ, self.kernel.now) as connection:
             return said_heads(await connection.run_sync(lambda sync: self._revisions.heads(sync, schema)))
 

@@ -73,14 +73,11 @@ async def bound(
 ) -> AsyncGenerator[AsyncConnection]:
     """A connection to the database, on which an application's models lie in the tenant's schema."""
     sessions = sessions_of(standing)
+    schema = sessions.schema(standing.database.physical_name)
     async with sessions.connection(standing.database.physical_name, access) as connection:
-        if sessions.schema is not None:
-            # A pool's search path is never trusted: models without a schema get theirs spelled out, too.
-            await connection.execution_options(
-                schema_translate_map={SCHEMA: sessions.schema, None: sessions.schema}
-            )
-        else:
-            await connection.execution_options(schema_translate_map={SCHEMA: None})
+        # A pool's search path is never trusted: models without a schema get theirs spelled out, too.
+        places = {SCHEMA: schema} if schema is None else {SCHEMA: schema, None: schema}
+        await connection.execution_options(schema_translate_map=places)
         await connection.execution_options(**{TENANT: standing.tenant.id, NOW: now})
         yield connection
 

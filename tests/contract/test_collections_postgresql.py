@@ -11,6 +11,7 @@ import asyncpg
 import pytest
 
 from storage_core.domain.errors import Conflict, NameTaken, NotFound, QuotaExceeded
+from storage_core.domain.naming import schema_name
 from storage_core.domain.order import after_row, parse_sort
 from storage_core.domain.provider import Endpoint
 from storage_core.domain.record import Find, Quota, Write
@@ -43,6 +44,17 @@ class TestPostgresql(CollectionContract):
     @pytest.fixture
     async def database(self, engine: Engine) -> AsyncIterator[str]:
         name = f"sc_collections_{secrets.token_hex(4)}"
+        await engine.databases.create(name, {})
+        yield name
+        await engine.databases.drop(name)
+
+
+class TestSchemas(TestPostgresql):
+    """The same in a schema of the shared database."""
+
+    @pytest.fixture
+    async def database(self, engine: Engine) -> AsyncIterator[str]:
+        name = schema_name(f"sc_collections_{secrets.token_hex(4)}")
         await engine.databases.create(name, {})
         yield name
         await engine.databases.drop(name)

@@ -13,6 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage_core.domain.errors import Locked, NotFound, StorageError, Unreachable
+from storage_core.domain.naming import schema_name
 from storage_core.domain.provider import Endpoint, StepStatus
 from storage_core.ports.sessions import Access, Sessions
 from storage_core.providers.postgresql.engine import PostgresEngine
@@ -109,6 +110,8 @@ class TestPostgresql(SessionsContract):
         yield engine
         await engine.close()
 
+    naming = staticmethod(str)
+
     @pytest.fixture
     async def made(self, engine: PostgresEngine) -> AsyncIterator[Sessions]:
         sessions = PostgresSessions(
@@ -120,7 +123,7 @@ class TestPostgresql(SessionsContract):
     @pytest.fixture
     async def names(self, engine: PostgresEngine) -> AsyncIterator[list[str]]:
         # Each test its own: a PgBouncer remembers for a while that it could not sign in to a name.
-        made = [f"{name}_{secrets.token_hex(4)}" for name in NAMES]
+        made = [self.naming(f"{name}_{secrets.token_hex(4)}") for name in NAMES]
         for name in made:
             await engine.databases.create(name, {})
         yield made
@@ -137,7 +140,9 @@ class TestPostgresql(SessionsContract):
                 await connection.execute(text("select 1"))
         async with made.connection(names[0]) as one, made.connection(names[0]) as two:
             pids = [(await each.execute(text("select pg_backend_pid()"))).scalar() for each in (one, two)]
-        async with made.connection(names[1]) as killer:
+        async with made.connection(
+            names[1], Access.SHAPE
+        ) as killer:  # not by a pooler that shares what is killed
             for pid in pids:
                 await killer.execute(end, {"pid": pid})
         async with made.connection(names[0]) as one, made.connection(names[0]) as two:
@@ -212,3 +217,17 @@ class TestPgbouncer(TestPostgresql):
         away = PostgresEngine(replace(engine._dialer.endpoint, pooler_port=1), engine._dialer.password)
         assert (await away.check())[-1].status is StepStatus.WARNING
         await away.close()
+
+
+@pytest.mark.servers
+class TestSchemas(TestPostgresql):
+    """The same of schemas in the shared database."""
+
+    naming = staticmethod(schema_name)
+
+
+@pytest.mark.servers
+class TestSchemasThroughPgbouncer(TestPgbouncer):
+    """Connections of the pooler that meet one schema after the other."""
+
+    naming = staticmethod(schema_name)

@@ -72,10 +72,12 @@ class Console:
         return self._providers[kind]
 
     def tenant(self, kind: str = "postgresql") -> str:
-        """The name of a new tenant with a database on an engine of this kind."""
+        """The name of a new tenant with a database on an engine of this kind, or with a schema on PostgreSQL."""
         name = f"t-{secrets.token_hex(4)}"
         made = self.call("tenants.create", name=name)
-        self.call("databases.create", provider_id=self.provider(kind), name="main", tenant_id=made.id)
+        more = {"isolation": "schema"} if kind == "schema" else {}
+        provider = self.provider("postgresql" if more else kind)
+        self.call("databases.create", provider_id=provider, name="main", tenant_id=made.id, **more)
         return name
 
     def id_of(self, tenant: str) -> str:
@@ -213,7 +215,7 @@ class TestCollections:
         return storage.database.physical_name
 
 
-@pytest.mark.parametrize("kind", SERVERS)
+@pytest.mark.parametrize("kind", (*SERVERS, "schema"))
 async def test_a_tenants_documents_are_reached_with_one_leased_login(
     console: Console, both: tuple[Remote, StorageFactory], kind: str
 ) -> None:

@@ -15,13 +15,15 @@ class FileCollections:
     """Collections of the databases below one directory. Patterns and full-text search are beyond files."""
 
     abilities = frozenset({Ability.TRANSACTIONS})
-    prefix = ""
 
     def __init__(self, shelves: Shelves) -> None:
         self._shelves = shelves
 
     def collection(self, database: str, name: str, quota: Quota | None = None) -> FileCollection:
         return FileCollection(self._shelves, database, name, quota)
+
+    def prefix(self, database: str) -> str:
+        return ""
 
     async def names(self, database: str) -> tuple[str, ...]:
         shelf = await self._shelves.shelf(database)

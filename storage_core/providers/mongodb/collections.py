@@ -29,7 +29,6 @@ class MongoCollections:
     """
 
     abilities = frozenset({Ability.REGEX, Ability.TRANSACTIONS})
-    prefix = PREFIX
 
     def __init__(self, link: Link) -> None:
         self._link = link
@@ -64,6 +63,9 @@ class MongoCollections:
             return made
 
         return of
+
+    def prefix(self, database: str) -> str:
+        return PREFIX
 
     async def names(self, database: str) -> tuple[str, ...]:
         wanted = {"name": {"$regex": f"^{re.escape(PREFIX)}"}, "type": "collection"}

@@ -16,6 +16,7 @@ from .limits import Limits, read_limits
 from .owners import DATABASE, GRANTS, OF_ITSELF, OWNER, ROLES_KIND, roles_of
 from .owners import KINDS as OWNER_KINDS
 from .restore import PostgresRestore
+from .scope import at_home, of_its_own
 from .sql import checked_database
 from .survey import read_sequences, survey
 from .tools import Toolbox
@@ -56,17 +57,19 @@ class PostgresBackup:
         return await self._restore.restore(pieces, name, manifest, on_progress)
 
     async def finish(self, name: str) -> tuple[str, ...]:
-        """ANALYZE: without statistics the first plans after a restore are guesses.
+        """ANALYZE: without statistics the first plans after a restore are guesses. What was a schema is given the names
+        that a database of its own has.
 
         Tables of others, which the server skips, have their own owners to do it.
         """
         connection = await self._dialer.connect(checked_database(name), QUIET)
         try:
             with self._dialer.errors.speaking(name):
+                notes = await at_home(connection, name)
                 await connection.execute("analyze")
         finally:
             connection.terminate()
-        return ()
+        return notes
 
     async def measure(self, name: str, like: Manifest) -> tuple[ManifestObject, ...]:
         """See the port. Reads catalogs and tables by SQL alone; knows nothing of the archive."""
@@ -81,6 +84,7 @@ class PostgresBackup:
                     found = [table.described(rows[table.oid]) for table in tables if table.oid in rows]
                     found += await survey(connection)
                     found += await read_sequences(connection)
+                    found = of_its_own(like, found)
                     limits = await read_limits(connection)
                 major = connection.get_server_version().major
         finally:

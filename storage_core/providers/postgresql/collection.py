@@ -17,7 +17,7 @@ from ...domain.query import Node, Path, Regex, conditions, projected
 from ...domain.record import Find, Index, Outcome, Row, Write
 from .collection_copy import Copied
 from .collection_sql import count_statement, find_statement
-from .collection_table import FIELDS, SCHEMA, Statements, packed, statements_of
+from .collection_table import FIELDS, Statements, packed, parts_of, statements_of
 
 #: How often a document that others change at the same moment is read again for a patch of inner fields.
 RACES = 50
@@ -145,12 +145,13 @@ class PostgresCollection:
         return [Outcome(w.id, 1) for w in writes]
 
     async def _insert_all(self, writes: Sequence[Write], at: datetime) -> None:
+        schema, table = parts_of(self._name)
         await self._runner.write(
             self._name,
             "copy_to_table",
-            self._name,
+            table,
             source=Copied(writes, at),
-            schema_name=SCHEMA,
+            schema_name=schema,
             columns=FIELDS,
             format="binary",
         )

@@ -14,7 +14,7 @@ from asyncpg import exceptions as pg
 from ...domain.errors import Conflict, NameTaken, NotFound
 from ...domain.record import Index
 from .collection_keys import index_columns, number_columns, text_columns, unique_columns
-from .collection_table import SCHEMA
+from .collection_table import parts_of, plain
 from .dial import Connection
 from .sql import ident, literal
 
@@ -33,13 +33,20 @@ INDEX, NUMBERS, TEXTS, UNIQUE = "_i_", "_n_", "_t_", "_u_"
 SAID = "select obj_description(to_regclass($1), 'pg_class')"
 
 
-def place_of(name: str) -> str:
-    """A table or an index as SQL names it."""
-    return f"{ident(SCHEMA)}.{ident(name)}"
+def place_of(key: str) -> str:
+    """A collection's table as SQL names it."""
+    schema, name = parts_of(key)
+    return f"{ident(schema)}.{ident(name)}"
+
+
+def beside(collection: str, name: str) -> str:
+    """Something in the schema of a collection as SQL names it."""
+    return f"{ident(parts_of(collection)[0])}.{ident(name)}"
 
 
 def physical(collection: str, index: str, sort: str = INDEX) -> str:
     """The name of an index: those of one schema share their names, and names end at 63 bytes."""
+    collection = plain(collection)
     digest = hashlib.blake2b(f"{collection}.{index}".encode(), digest_size=5).hexdigest()
     return f"{sort}{collection[:24]}_{index[:24]}_{digest}"
 
@@ -84,16 +91,16 @@ async def create(connection: Connection, collection: str, index: Index) -> None:
         except pg.UniqueViolationError as error:
             await _remove(connection, collection, index.name)
             raise Conflict(
-                f"Documents of {collection} hold the same values there.",
+                f"Documents of {plain(collection)} hold the same values there.",
                 field="paths",
                 hint="Make them different first.",
             ) from error
-    await connection.execute(f"comment on index {place_of(name)} is {literal(said(index))}")
+    await connection.execute(f"comment on index {beside(collection, name)} is {literal(said(index))}")
 
 
 async def _make(connection: Connection, collection: str, name: str, columns: str, where: str = "") -> None:
     if await connection.fetchval(BROKEN, place_of(collection), name):
-        await connection.execute(f"drop index if exists {place_of(name)}")
+        await connection.execute(f"drop index if exists {beside(collection, name)}")
     unique = "unique " if name.startswith(UNIQUE) else ""
     try:
         await connection.execute(
@@ -109,18 +116,18 @@ async def _make(connection: Connection, collection: str, name: str, columns: str
 
 async def _remove(connection: Connection, collection: str, name: str) -> None:
     for sort in (UNIQUE, TEXTS, NUMBERS, INDEX):
-        place = place_of(physical(collection, name, sort))
+        place = beside(collection, physical(collection, name, sort))
         await connection.execute(f"drop index concurrently if exists {place}")
 
 
 async def drop(connection: Connection, collection: str, name: str) -> None:
     if name not in {index.name for index in await listed(connection, collection)}:
-        raise NotFound(f"{collection} has no index {name!r}.", field="name")
+        raise NotFound(f"{plain(collection)} has no index {name!r}.", field="name")
     await _remove(connection, collection, name)
 
 
-async def unique_name(connection: Connection, constraint: str) -> str:
+async def unique_name(connection: Connection, collection: str, constraint: str) -> str:
     """What people call the index of a violated constraint."""
-    place = place_of(INDEX + constraint.removeprefix(UNIQUE))
+    place = beside(collection, INDEX + constraint.removeprefix(UNIQUE))
     index = parsed(await connection.fetchval(SAID, place) or "")
     return constraint if index is None else index.name

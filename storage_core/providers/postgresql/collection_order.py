@@ -10,7 +10,7 @@ from typing import Any
 from ...domain.query import Path, kind_of
 from ...domain.record import SortKey
 from .collection_keys import KEPT, element, is_a, key, kind, number, words
-from .collection_table import FIELDS, SCHEMA, packed
+from .collection_table import FIELDS, packed, parts_of
 from .sql import ident
 
 OWN_TYPES = {"id": "text", "version": "numeric", "created_at": "timestamptz", "updated_at": "timestamptz"}
@@ -99,7 +99,7 @@ def in_parts(
     """
     path = keys[0].path or ()
     parts = _all(keys[0], path, order(keys[1:])) if places is None else _rest(given, keys, path, places)
-    fields, table = ", ".join(FIELDS), f"{ident(SCHEMA)}.{ident(name)}"
+    fields, table = ", ".join(FIELDS), ".".join(map(ident, parts_of(name)))
     read: list[str] = []
     for at, (which, by) in enumerate(parts):
         tests = [which] if test is None else [which, test]

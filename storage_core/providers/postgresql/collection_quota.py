@@ -11,37 +11,60 @@ from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from ...domain.errors import QuotaExceeded
+from ...domain.errors import NotFound, QuotaExceeded
+from ...domain.naming import schema_in
 from ...domain.record import Quota, Write
 from .collection import Indexes, PostgresCollection, Runner
 from .collection_index import place_of
-from .collection_table import FIELDS, MAKING, OURS, SCHEMA, Statements, packed, statements_of
+from .collection_table import (
+    COLLECTION_PREFIX,
+    FIELDS,
+    MAKING,
+    OURS,
+    SCHEMA,
+    Statements,
+    packed,
+    parts_of,
+    schema_of,
+    statements_of,
+)
 from .dial import Connection
 from .sql import ident
 
 if TYPE_CHECKING:
     from .collections import PostgresCollections
 
-TABLE = f"{ident(SCHEMA)}._quota"
-MAKE = f"""create table if not exists {TABLE}
-(one boolean primary key default true check (one), documents bigint not null, bytes bigint not null)"""
-BEGIN = f"insert into {TABLE} (documents, bytes) values (0, 0) on conflict (one) do nothing"  # noqa: S608 - constant
-KEEP = f"update {TABLE} set documents = $1, bytes = $2 where one"  # noqa: S608 - constant
-HELD = f"select documents, bytes from {TABLE} where one"  # noqa: S608 - constant
+COLUMNS = (
+    "(one boolean primary key default true check (one), documents bigint not null, bytes bigint not null)"
+)
 
 
-async def prepare(connection: Connection) -> None:
-    """Make the schema of collections and its counters. One that is there already asks for no right to make it."""
-    if await connection.fetchval("select to_regnamespace($1) is null", ident(SCHEMA)):
-        await connection.execute(f"create schema {ident(SCHEMA)}")
-    await connection.execute(MAKE)
-    await connection.execute(BEGIN)
+def counters_in(schema: str) -> str:
+    """The table of counters as SQL names it."""
+    return f"{ident(schema)}.{'' if schema == SCHEMA else COLLECTION_PREFIX}_quota"
+
+
+async def prepare(connection: Connection, database: str) -> None:
+    """Make the schema of collections and its counters. One that is there already asks for no right to make it.
+
+    NotFound for a database that is a schema, and gone: writing does not bring it back.
+    """
+    schema = schema_of(database)
+    counters = counters_in(schema)
+    if await connection.fetchval("select to_regnamespace($1) is null", ident(schema)):
+        if schema_in(database) is not None:
+            raise NotFound("The database is not there any more.")
+        await connection.execute(f"create schema {ident(schema)}")
+    await connection.execute(f"create table if not exists {counters} {COLUMNS}")
+    await connection.execute(
+        f"insert into {counters} (documents, bytes) values (0, 0) on conflict (one) do nothing"  # noqa: S608 - quoted
+    )
 
 
 @lru_cache(4096)
 def counted_statements_of(name: str) -> Statements:
     """As `statements_of`, each counted; the limits, documents and bytes, follow the other parameters."""
-    plain = statements_of(name)
+    plain, counters = statements_of(name), counters_in(parts_of(name)[0])
     insert = (
         f"insert into {place_of(name)} ({', '.join(FIELDS)}) "  # noqa: S608 - quoted
         "select $1::text, 1, $2::timestamptz, $2, $3::jsonb, $4::boolean where (select ok from quota) returning *"
@@ -56,11 +79,13 @@ def counted_statements_of(name: str) -> Statements:
         fields = "id, version" if gone else ", ".join(FIELDS)
         less = f"{size} - (select size from before)"  # noqa: S608 - constants
         answer = f"select {fields} from written where"  # noqa: S608 - constants
-        return _counted(before, written, (documents, less), given, answer)
+        return _counted(counters, before, written, (documents, less), given, answer)
 
     return replace(
         plain,
-        insert=_counted("", insert, ("count(*)", "sum(octet_length(body::text))"), 4, "select where"),
+        insert=_counted(
+            counters, "", insert, ("count(*)", "sum(octet_length(body::text))"), 4, "select where"
+        ),
         replace=change(plain.replace, 4, False),
         replace_at=change(plain.replace_at, 5, True),
         patch=change(plain.patch, 4, False),
@@ -72,12 +97,12 @@ def counted_statements_of(name: str) -> Statements:
     )
 
 
-def _counted(before: str, written: str, more: tuple[str, str], given: int, answer: str) -> str:
+def _counted(counters: str, before: str, written: str, more: tuple[str, str], given: int, answer: str) -> str:
     """A statement that divides by zero, and so does nothing, where the counters could not be changed."""
-    return f"""with quota as materialized (select true as ok from {TABLE} where one for update),
+    return f"""with quota as materialized (select true as ok from {counters} where one for update),
 {before}written as ({written}),
 more as (select {more[0]} as documents, coalesce({more[1]}, 0) as bytes from written),
-counted as (update {TABLE} q set documents = q.documents + m.documents, bytes = q.bytes + m.bytes from more m
+counted as (update {counters} q set documents = q.documents + m.documents, bytes = q.bytes + m.bytes from more m
   where q.one and (m.documents <= 0 or ${given + 1}::bigint is null or q.documents + m.documents <= ${given + 1})
   and (m.bytes <= 0 or ${given + 2}::bigint is null or q.bytes + m.bytes <= ${given + 2}) returning true)
 {answer} 1 / (select count(*) from counted) = 1"""  # noqa: S608 - statements of our own
@@ -120,7 +145,8 @@ class Counting:
         return statement, [(*item, *self._limits) for item in items]
 
     async def _refused(self, name: str) -> QuotaExceeded:
-        held = await self._runner.read(name, "fetchrow", HELD)
+        asked = f"select documents, bytes from {counters_in(parts_of(name)[0])} where one"  # noqa: S608 - quoted
+        held = await self._runner.read(name, "fetchrow", asked)
         documents, size = (0, 0) if held is None else held
         parts = [
             f"{has} {what} of {most}"
@@ -145,16 +171,23 @@ class Counting:
     async def _recount(self) -> None:
         async with self._collections.apart(self._database) as connection:
             await connection.execute(f"select pg_advisory_xact_lock({MAKING})")
-            await prepare(connection)
+            await prepare(connection, self._database)
+            schema = schema_of(self._database)
+            counters = counters_in(schema)
             # before the snapshot of what follows
-            await connection.execute(f"lock table {TABLE} in exclusive mode")
+            await connection.execute(f"lock table {counters} in exclusive mode")
             documents = size = 0
-            for row in await connection.fetch(OURS):
+            for (table,) in await connection.fetch(OURS, schema):
                 count, taken = await connection.fetchrow(  # type: ignore[misc]  # an aggregate always answers
-                    f"select count(*), coalesce(sum(octet_length(body::text)), 0)::int8 from {place_of(row[0])}"  # noqa: S608
+                    "select count(*), coalesce(sum(octet_length(body::text)), 0)::int8"  # noqa: S608 - quoted
+                    f" from {ident(schema)}.{ident(table)}"
                 )
                 documents, size = documents + count, size + taken
-            await connection.execute(KEEP, documents, size)
+            await connection.execute(
+                f"update {counters} set documents = $1, bytes = $2 where one",  # noqa: S608 - quoted
+                documents,
+                size,
+            )
 
 
 class CountedCollection(PostgresCollection):

@@ -28,14 +28,18 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.sql import ClauseElement
 
+from ...domain.naming import schema_in
+
 SCHEMA = "collections"
+#: How tables of collections begin in a schema that is a tenant's database: beside them lie an application's own.
+COLLECTION_PREFIX = "_c_"
 #: What a comment on a table says that is a collection of ours.
 MARK = "storage-console collection"
 #: One in a database makes collections at a time.
 MAKING = 7_230_420
 OURS = f"""
 select c.relname::text from pg_class c join pg_namespace n on n.oid = c.relnamespace
-where n.nspname = '{SCHEMA}' and c.relkind = 'r' and obj_description(c.oid, 'pg_class') = '{MARK}' order by 1
+where n.nspname = $1 and c.relkind = 'r' and obj_description(c.oid, 'pg_class') = '{MARK}' order by 1
 """  # noqa: S608 - constants
 FIELDS = ("id", "version", "created_at", "updated_at", "body", "tagged")
 
@@ -69,11 +73,34 @@ def _spelled(value: Any) -> Any:
     return [_spelled(item) for item in value] if isinstance(value, list) else value
 
 
+def keyed(database: str, name: str) -> str:
+    """What statements know a collection by: its name, behind its schema where the database is a schema."""
+    schema = schema_in(database)
+    return name if schema is None else f"{schema}/{name}"
+
+
+def plain(key: str) -> str:
+    """What people know a collection by."""
+    return key.rpartition("/")[2]
+
+
+def parts_of(key: str) -> tuple[str, str]:
+    """The schema and the table of a collection."""
+    schema, _, name = key.rpartition("/")
+    return (schema, COLLECTION_PREFIX + name) if schema else (SCHEMA, name)
+
+
+def schema_of(database: str) -> str:
+    """The schema of a database's collections."""
+    return schema_in(database) or SCHEMA
+
+
 @lru_cache(4096)
-def table_of(name: str) -> Table:
+def table_of(key: str) -> Table:
+    schema, name = parts_of(key)
     return Table(
         name,
-        MetaData(schema=SCHEMA),
+        MetaData(schema=schema),
         Column("id", Text(collation="C"), primary_key=True),
         Column("version", BigInteger, nullable=False),
         Column("created_at", DateTime(timezone=True), nullable=False),

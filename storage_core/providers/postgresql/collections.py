@@ -1,6 +1,7 @@
 """The collections of PostgreSQL's databases: tables in a schema of their own, reached through hot connections."""
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
@@ -16,11 +17,21 @@ from . import collection_index
 from .collection import PostgresCollection
 from .collection_index import place_of
 from .collection_quota import CountedCollection, Counting, prepare
-from .collection_table import MAKING, MARK, OURS, SCHEMA, compiled, table_of
+from .collection_table import (
+    MAKING,
+    MARK,
+    OURS,
+    compiled,
+    keyed,
+    parts_of,
+    plain,
+    schema_of,
+    table_of,
+)
 from .dial import Connection, Dialer
 from .errors import DRIVER_ERRORS
 from .hotpool import LOST, HotPool, HotPools
-from .sql import literal
+from .sql import ident, literal
 
 SETTINGS = {"search_path": "", "timezone": "UTC", "jit": "off"}
 STATEMENTS = 1024
@@ -29,6 +40,7 @@ Maker = Callable[[str | None], Awaitable[None]]
 NOT_THERE = (pg.UndefinedTableError, pg.InvalidSchemaNameError)
 COLLISIONS = (pg.SerializationError, pg.DeadlockDetectedError)
 THERE = "select obj_description(to_regclass($1), 'pg_class'), to_regclass($1) is not null"
+PLAIN_NAME = re.compile("[a-z_][a-z0-9_]*")
 #: A table of somebody else's that has the name.
 STRANGE = (
     pg.UndefinedColumnError,
@@ -42,7 +54,6 @@ class PostgresCollections:
     """The collections port. Pools are shared by all databases of the server; see `hotpool` for their bounds."""
 
     abilities = frozenset({Ability.REGEX, Ability.TRANSACTIONS})
-    prefix = f"{SCHEMA}."
 
     def __init__(
         self, dialer: Dialer, refuse_own: Callable[[str], Awaitable[None]], maker: Maker | None = None
@@ -58,18 +69,24 @@ class PostgresCollections:
         self.counted: set[str] = set()
 
     def collection(self, database: str, name: str, quota: Quota | None = None) -> Collection:
-        runner, indexes = PooledRunner(self, database), Indexes(self, database)
+        runner, indexes, name = PooledRunner(self, database), Indexes(self, database), keyed(database, name)
         if quota is None:
             return PostgresCollection(runner, name, indexes)
         return CountedCollection(Counting(self, database, quota, runner), name, indexes)
 
+    def prefix(self, database: str) -> str:
+        schema, start = parts_of(keyed(database, ""))
+        return f"{schema if PLAIN_NAME.fullmatch(schema) else ident(schema)}.{start}"
+
     async def names(self, database: str) -> tuple[str, ...]:
-        found = await PooledRunner(self, database).read("", "fetch", OURS)
-        return tuple(row[0] for row in found or ())
+        found = await PooledRunner(self, database).read("", "fetch", OURS, schema_of(database))
+        start = parts_of(keyed(database, ""))[1]
+        return tuple(row[0].removeprefix(start) for row in found or ())
 
     async def drop(self, database: str, name: str) -> None:
         if name in await self.names(database):
-            await PooledRunner(self, database).read(name, "execute", f"drop table if exists {place_of(name)}")
+            place = place_of(keyed(database, name))
+            await PooledRunner(self, database).read(name, "execute", f"drop table if exists {place}")
             self.counted.discard(database)
 
     def forget(self, database: str) -> None:
@@ -134,7 +151,7 @@ class PostgresCollections:
     async def make(self, database: str, name: str) -> None:
         """Make a collection's table; whoever else makes one at the moment waits."""
         if self.maker is not None:
-            await self.maker(name)
+            await self.maker(plain(name))
             return
         async with self._making, self.apart(database) as connection:
             await connection.execute(f"select pg_advisory_xact_lock({MAKING})")
@@ -142,7 +159,7 @@ class PostgresCollections:
             if there and mark != MARK:
                 raise _somebody_else_s(name)
             if not there:
-                await prepare(connection)
+                await prepare(connection, database)
                 await connection.execute(compiled(CreateTable(table_of(name))))
                 await connection.execute(f"comment on table {place_of(name)} is {literal(MARK)}")
 
@@ -150,9 +167,9 @@ class PostgresCollections:
         """Make the place of collections, and one of them; count what is there, where a quota is to hold."""
         async with self._making, self.apart(database) as connection:
             await connection.execute(f"select pg_advisory_xact_lock({MAKING})")
-            await prepare(connection)
+            await prepare(connection, database)
         if name is not None:
-            await self.make(database, name)
+            await self.make(database, keyed(database, name))
         if quota is not None:
             await Counting(self, database, quota, PooledRunner(self, database)).count()
 
@@ -161,7 +178,7 @@ class PostgresCollections:
     ) -> StorageError:
         """The domain error of a driver's; `connection` is one that may be asked about it."""
         if isinstance(error, pg.UniqueViolationError):
-            return await self._taken(error, database, connection)
+            return await self._taken(error, database, name, connection)
         if isinstance(error, pg.DivisionByZeroError):  # see `collection_quota`: nothing else divides
             return QuotaExceeded("The database may not hold more.")
         if isinstance(error, COLLISIONS):
@@ -184,16 +201,16 @@ class PostgresCollections:
         return self._dialer.errors.translate(error, database)
 
     async def _taken(
-        self, error: pg.UniqueViolationError, database: str, connection: Connection | None
+        self, error: pg.UniqueViolationError, database: str, name: str, connection: Connection | None
     ) -> StorageError:
         constraint = str(getattr(error, "constraint_name", None) or "")
         if not constraint.startswith(collection_index.UNIQUE):
             return NameTaken("There is a document of this id already.", field="id")
         if connection is None:
             async with self.connection(database) as asking:
-                index = await collection_index.unique_name(asking, constraint)
+                index = await collection_index.unique_name(asking, name, constraint)
         else:
-            index = await collection_index.unique_name(connection, constraint)
+            index = await collection_index.unique_name(connection, name, constraint)
         return NameTaken(f"Another document holds these values ({index}).", field=index)
 
     async def connect(self, database: str) -> Connection:
@@ -305,11 +322,13 @@ class PostgresSession:
     def __init__(
         self, collections: PostgresCollections, database: str, connection: Connection, quota: Quota | None
     ) -> None:
+        self._database = database
         self._runner = collections.runner(database, connection)
         self._counting = None if quota is None else Counting(collections, database, quota, self._runner)
         self._indexes = NoIndexes(collections, "")
 
     def collection(self, name: str) -> Collection:
+        name = keyed(self._database, name)
         if self._counting is None:
             return PostgresCollection(self._runner, name, self._indexes)
         return CountedCollection(self._counting, name, self._indexes)
@@ -362,5 +381,7 @@ def _outside() -> Unsupported:
 
 def _somebody_else_s(name: str) -> Conflict:
     return Conflict(
-        f"{SCHEMA}.{name} is a table of somebody else's.", field="collection", hint="Use another name."
+        f"{'.'.join(parts_of(name))} is a table of somebody else's.",
+        field="collection",
+        hint="Use another name.",
     )

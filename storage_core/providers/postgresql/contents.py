@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ...domain.backup import ManifestObject
-from .definitions import USER, own
+from .definitions import SCOPE, USER, is_scoped, own
 from .dial import Connection
 from .hashing import Lines
 from .sql import ident
@@ -37,7 +37,7 @@ from pg_class c join pg_namespace n on n.oid = c.relnamespace
 left join (select e.extname, k.relation, k.condition from pg_extension e, unnest(e.extconfig, e.extcondition)
     as k(relation, condition) where e.oid >= 16384) x on x.relation = c.oid
 where c.relpersistence <> 't' and ({USER} and {own("pg_class", "c")} and c.relkind in ('r', 'p')
-  or x.relation is not null and c.relkind = 'r')
+  or x.relation is not null and c.relkind = 'r' and {SCOPE} is null)
 order by c.oid
 """
 
@@ -101,7 +101,9 @@ async def read_rows(connection: Connection, tables: tuple[Table, ...]) -> dict[i
 
 
 async def read_large_objects(connection: Connection) -> list[ManifestObject]:
-    """All of them together."""
+    """All of them together; a schema has none."""
+    if await is_scoped(connection):
+        return []
     if not (count := await connection.fetchval(COUNT_LARGE_OBJECTS)):
         return []
     lines = await _answered(connection, LARGE_OBJECTS)

@@ -10,13 +10,14 @@ from asyncpg import exceptions as pg
 
 from ...domain.database import DatabaseSchema, DatabaseStats, ExistingDatabase, OptimizeReport
 from ...domain.errors import InvalidRequest, NotFound
-from ...domain.naming import said
+from ...domain.naming import SHARED, said, schema_in, server_name
 from ...domain.provider import postmaster_mark
 from .dial import Connection, Dialer
 from .facts import Facts
 from .pool import Pool
 from .schema import read_schema
 from .settings import apply, checked_settings
+from .shared import QUIET, SharedDatabase, no_settings, refuse_missing
 from .sql import checked_database, ident, literal
 
 UTF8 = "template template0 encoding 'UTF8'"
@@ -24,13 +25,13 @@ OURS_NOT = frozenset(("postgres", "template0", "template1"))
 #: Marks of the databases that the console itself lives in, asked for anew each time.
 OwnMarks = Callable[[], Awaitable[frozenset[str]]]
 MARKS = "select oid::int8 as oid, pg_postmaster_start_time() as started from pg_database where datname = $1"
-QUIET = {"search_path": "", "statement_timeout": "0", "idle_in_transaction_session_timeout": "0"}
 
-EXISTING = """
+EXISTING = f"""
 select d.datname::text as name, d.oid::int8 as oid, pg_postmaster_start_time() as started, case when has_database_privilege(d.oid, 'connect')
     or pg_has_role('pg_read_all_stats', 'member') then pg_database_size(d.oid) end as size
-from pg_database d where not d.datistemplate and d.datallowconn and d.datname <> 'postgres' order by 1
-"""
+from pg_database d where not d.datistemplate and d.datallowconn and d.datname not in ('postgres', '{SHARED}')
+  and not starts_with(d.datname, '{SHARED}/') order by 1
+"""  # noqa: S608 - constants
 #: The rows are as old as the query, the sizes are not: of a database that was dropped since, there is none to take.
 DROPPED = (pg.UndefinedObjectError, pg.InvalidCatalogNameError)
 #: How often the list is asked for while databases go in that moment.
@@ -64,6 +65,7 @@ class PostgresDatabases:
         :param release: lets go of what this process keeps open of a database.
         """
         self._dialer, self._pool, self._own, self._release = dialer, pool, own or _nothing, release
+        self._shared = SharedDatabase(pool)
 
     def location(self, name: str) -> str:
         host = f"[{self._dialer.host}]" if ":" in self._dialer.host else self._dialer.host
@@ -72,6 +74,11 @@ class PostgresDatabases:
     async def create(self, name: str, settings: Mapping[str, str]) -> str:
         checked_database(name)
         checked_settings(settings)
+        if schema_in(name) is not None:
+            if settings:
+                raise no_settings()
+            await self._shared.create(name)
+            return self.location(name)
         async with self._pool.admin() as connection:
             await self._make(connection, name, UTF8)
             try:
@@ -110,6 +117,9 @@ class PostgresDatabases:
             raise InvalidRequest("The server itself needs this database.", field="name")
         await self.refuse_own(name)
         self._release(name)
+        if schema_in(name) is not None:
+            await self._shared.drop(name)
+            return
         async with self._pool.admin() as connection:
             await connection.execute(f"drop database if exists {ident(name)} with (force)")
 
@@ -117,25 +127,30 @@ class PostgresDatabases:
         own = await self._own()
         async with self._pool.admin() as connection:
             found = await _listed(connection)
-        return tuple(
+        databases = tuple(
             ExistingDatabase(row["name"], row["size"])
             for row in found
             if postmaster_mark(row["started"], row["oid"]) not in own
         )
+        return (*databases, *await self._shared.existing())
 
     async def marks(self, name: str | None) -> frozenset[str]:
         async with self._pool.admin() as connection:
             row = await connection.fetchrow(
-                MARKS, self._dialer.maintenance if name is None else checked_database(name)
+                MARKS, self._dialer.maintenance if name is None else server_name(checked_database(name))
             )
         if row is None:
             return frozenset()
-        return frozenset({postmaster_mark(row["started"], None if name is None else row["oid"])})
+        mark = postmaster_mark(row["started"], None if name is None else row["oid"])
+        if name is None or schema_in(name) is None:
+            return frozenset({mark})
+        number = await self._shared.number(name)
+        return frozenset() if number is None else frozenset({f"{mark}/{number}"})
 
     async def refuse_own(self, name: str) -> None:
         """InvalidRequest for a database that the console itself lives in."""
         own = await self._own()
-        if own and await self.marks(name) & own:
+        if own and await self.marks(server_name(name)) & own:
             raise InvalidRequest(
                 f"{said(name, 200)} is the console's own database.",
                 field="name",
@@ -146,10 +161,13 @@ class PostgresDatabases:
     async def _visit(self, name: str) -> AsyncIterator[Connection]:
         await self.refuse_own(checked_database(name))
         async with self._pool.visit(name, QUIET) as connection:
+            await refuse_missing(connection, name)
             yield connection
 
     async def stats(self, name: str) -> DatabaseStats:
         async with self._visit(name) as connection:
+            if schema_in(name) is not None:
+                return await self._shared.stats(connection)
             sizes = await connection.fetchrow(STATS)
             activity = await connection.fetchrow(ACTIVITY)
         assert sizes is not None and activity is not None  # noqa: S101 - we were connected to it
@@ -168,6 +186,8 @@ class PostgresDatabases:
 
     async def configure(self, name: str, settings: Mapping[str, str]) -> None:
         checked_database(name)
+        if schema_in(name) is not None:
+            raise no_settings()
         checked_settings(settings)
         await self.refuse_own(name)
         async with self._pool.admin() as connection:
@@ -185,6 +205,8 @@ class PostgresDatabases:
             said.append(str(getattr(message, "message", message)))
 
         async with self._visit(name) as connection:
+            if schema_in(name) is not None:
+                return await self._shared.optimize(connection)
             connection.add_log_listener(listen)
             before = await connection.fetchrow(STATS)
             dead = await connection.fetchval(

@@ -8,13 +8,23 @@ copies of a parent's constraint) is implied by what it was made for.
 # ruff: noqa: S608 - every part of these queries is a constant or quoted by the server
 
 from ...domain.backup import ManifestObject
-from .dial import Connection
+from .dial import ONLY, Connection
 from .wording import digest, worded
 
 EXTENSION = "extension"
 POLICY_NOTE = "for roles: "
 
-USER = "n.nspname !~ '^pg_' and n.nspname <> 'information_schema'"
+#: The one schema that a session is about, null where that is all of a database.
+SCOPE = f"nullif(current_setting('{ONLY}', true), '')"
+USER = (
+    f"n.nspname !~ '^pg_' and n.nspname <> 'information_schema' and n.nspname = coalesce({SCOPE}, n.nspname)"
+)
+
+
+#: Whether an object is in the session's schema: its address begins with that, or with a type's qualified name.
+SCOPED = f"""({SCOPE} is null or (select o.object_names[1] = {SCOPE} or o.object_names[1] = quote_ident({SCOPE})
+    or starts_with(o.object_names[1], quote_ident({SCOPE}) || '.')
+  from pg_identify_object_as_address({{0}}, {{1}}, {{2}}) o))"""
 
 
 def own(catalog: str, alias: str) -> str:
@@ -243,8 +253,14 @@ QUERIES: tuple[tuple[str, str], ...] = (
          and not exists (select from pg_depend d where d.classid = c.classoid and d.objid = c.objoid
            and d.deptype = 'e')
          and not exists (select from pg_constraint k where c.classoid = 'pg_constraint'::regclass
-           and k.oid = c.objoid and (k.conparentid <> 0 or k.contype = 'n'))""",
+           and k.oid = c.objoid and (k.conparentid <> 0 or k.contype = 'n'))
+         and {scoped}""".format(scoped=SCOPED.format("c.classoid", "c.objoid", "c.objsubid")),
     ),
+)
+
+#: Kinds that lie in no schema.
+OF_NO_SCHEMA = frozenset(
+    (EXTENSION, "event trigger", "publication", "foreign-data wrapper", "server", "user mapping")
 )
 
 #: Kinds of which only the names are compared: their catalog.
@@ -264,16 +280,24 @@ NAMED = (
 KINDS = frozenset(kind for kind, _ in (*QUERIES, *NAMED))
 
 
+async def is_scoped(connection: Connection) -> bool:
+    """Whether the session is about one schema alone."""
+    return bool(await connection.fetchval(f"select {SCOPE} is not null"))
+
+
 async def read_definitions(connection: Connection) -> list[ManifestObject]:
-    """Every definition of the database, hashed."""
+    """Every definition of the database, or of the session's schema, hashed."""
     found: list[ManifestObject] = []
+    scoped = await is_scoped(connection)
     for kind, query in QUERIES:
+        if scoped and kind in OF_NO_SCHEMA:
+            continue
         for name, text, note in await connection.fetch(query):
             found.append(_object(kind, name, text or "", note))
     for kind, catalog in NAMED:
         query = (
             f"select i.identity from {catalog} x, pg_identify_object('{catalog}'::regclass, x.oid, 0) i"
-            f" where x.oid >= 16384 and {own(catalog, 'x')}"
+            f" where x.oid >= 16384 and {own(catalog, 'x')} and ({SCOPE} is null or i.schema = quote_ident({SCOPE}))"
         )
         found += [_object(kind, name, "", "") for (name,) in await connection.fetch(query)]
     return found

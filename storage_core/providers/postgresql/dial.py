@@ -6,10 +6,12 @@ from collections.abc import Mapping
 import asyncpg
 
 from ...domain.errors import InvalidRequest
+from ...domain.naming import schema_in, server_name
 from ...domain.provider import Endpoint, TlsMode
 from ...ports.outbound import Outbound
 from ..names import PlainNames
 from .errors import ErrorMap
+from .sql import ident
 from .tls import client_context
 
 CONNECT_SECONDS = 10.0
@@ -17,12 +19,16 @@ DEFAULT_PORT = 5432
 #: Prepared statements that a connection keeps.
 STATEMENTS = 100
 APPLICATION = "storage-console"
+#: A setting of our own sessions: the one schema they are about, where a database is a schema.
+ONLY = "storage_console.only"
 
 Connection = asyncpg.Connection
 
 
 class Dialer:
     """Knows how to reach a server, and nothing else; builds without I/O.
+
+    A database that is a schema is connected to as the shared one, with the schema as the session's search path.
 
     Every field is passed on purpose, so that neither asyncpg nor libpq looks into the environment, the password
     file or the service file of whoever runs us.
@@ -35,9 +41,12 @@ class Dialer:
         connect_seconds: float = CONNECT_SECONDS,
         outbound: Outbound | None = None,
         field: str = "connection.host",
+        scoped: bool = True,
     ) -> None:
-        """:param field: what names the host in a request."""
-        self.endpoint, self._field = endpoint, field
+        """:param field: what names the host in a request.
+        :param scoped: whether sessions may begin with settings, which poolers do not take.
+        """
+        self.endpoint, self._field, self._scoped = endpoint, field, scoped
         self._outbound = outbound or PlainNames()
         self.connect_seconds = connect_seconds
         self.host = endpoint.host or "localhost"
@@ -95,12 +104,16 @@ class Dialer:
             port=self.port,
             user=self.user,
             password=self.password or "",
-            database=self.maintenance if database is None else database,
+            database=self.maintenance if database is None else server_name(database),
             ssl=client_context(self.endpoint, self.host) or False,
             direct_tls=False,
             timeout=self.connect_seconds,
-            server_settings={"application_name": APPLICATION, **(settings or {})},
+            server_settings={"application_name": APPLICATION, **self._scope(database), **(settings or {})},
             target_session_attrs="any",
             statement_cache_size=cached,
             max_cached_statement_lifetime=0,
         )
+
+    def _scope(self, database: str | None) -> dict[str, str]:
+        schema = schema_in(database or "") if self._scoped else None
+        return {} if schema is None else {"search_path": ident(schema), ONLY: schema}

@@ -9,6 +9,7 @@ from asyncpg import exceptions as pg
 
 from ...domain.backup import Manifest, ManifestObject, build_manifest
 from ...domain.errors import EngineFailure, InUse, MissingPrivilege, StorageError, ToolMissing, Unreachable
+from ...domain.naming import schema_in
 from ...domain.provider import EngineKind
 from ...ports.backup import OnProgress, Piece
 from .contents import Table, list_tables, read_rows
@@ -17,6 +18,7 @@ from .facts import Facts, read_facts
 from .hashing import SESSION, Lines, method_of
 from .owners import the_roles
 from .process import Child, run
+from .scope import facts_of_schema, only
 from .stream import DumpReader
 from .survey import bounded, read_sequences, survey
 from .tools import Toolbox, Tools, signed_in
@@ -139,10 +141,12 @@ async def _attempt(
             tools = await toolbox.fitting(connection.get_server_version().major, dialer.endpoint.tls)
             moment = await hold_still(connection)
             facts = await read_facts(connection, tools.major)
+            if (schema := schema_in(name)) is not None:
+                facts = await facts_of_schema(connection, schema, facts)
             before = await read_sequences(connection)  # pg_dump reads them later
         with (
             signed_in(dialer, name, address) as sign,
-            run(dump_command(tools, moment.snapshot, sign.target), sign.set(SESSION)) as child,
+            run(dump_command(tools, moment.snapshot, sign.target, schema), sign.set(SESSION)) as child,
         ):
             surveying = asyncio.create_task(
                 _survey(dialer, name, connection, moment, [the_roles(facts.roles), *before])
@@ -159,7 +163,7 @@ async def _attempt(
         connection.terminate()
 
 
-def dump_command(tools: Tools, snapshot: str, target: str) -> list[str]:
+def dump_command(tools: Tools, snapshot: str, target: str, schema: str | None = None) -> list[str]:
     return [
         tools.path("pg_dump"),
         "--format=custom",
@@ -168,6 +172,7 @@ def dump_command(tools: Tools, snapshot: str, target: str) -> list[str]:
         f"--lock-wait-timeout={PROGRAM_LOCK_MS}",
         "--no-password",
         f"--dbname={target}",
+        *([] if schema is None else only(schema)),
     ]
 
 

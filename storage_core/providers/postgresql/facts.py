@@ -1,7 +1,7 @@
 """What pg_dump leaves out of a single database's archive: the member ``database.json``."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ...domain.errors import DamagedArtifact
@@ -74,7 +74,8 @@ class Facts:
     """`program` is the major version of the pg_dump that wrote the archive, `server` the server's.
 
     `settings` are (role or none, ``name=value``), `grants` (role or none for everybody, privilege, with grant
-    option), `roles` all that own or are granted something inside.
+    option), `roles` all that own or are granted something inside. `schema` is the one schema that was dumped, where the
+    database is one.
     """
 
     program: int
@@ -94,6 +95,23 @@ class Facts:
     policies: tuple[Policy, ...] = ()
     tablespaces: tuple[str, ...] = ()
     subscriptions: tuple[str, ...] = ()
+    schema: str | None = None
+
+    def of_schema(self, schema: str, roles: tuple[str, ...]) -> "Facts":
+        """What of it is about one schema, in which these roles own or may do something."""
+        return replace(
+            self,
+            comment=None,
+            connections=-1,
+            public=False,
+            settings=(),
+            grants=(),
+            roles=roles,
+            policies=tuple(policy for policy in self.policies if policy.schema == schema),
+            tablespaces=(),
+            subscriptions=(),
+            schema=schema,
+        )
 
     def to_bytes(self) -> bytes:
         return json.dumps({"format": FORMAT, **asdict(self)}, ensure_ascii=False).encode()

@@ -7,8 +7,10 @@ import os
 from datetime import UTC, datetime
 
 from ...domain.errors import Conflict, InvalidRequest
+from ...domain.naming import schema_in, server_name
 from ...domain.record import Quota
 from .collections import PostgresCollections
+from .definitions import USER
 from .dial import APPLICATION, Connection
 from .pool import Pool
 from .sql import MAX_NAME_BYTES, ident, literal
@@ -30,10 +32,9 @@ where usename = $1 and (application_name <> $2 or state = 'idle') and pid <> pg_
 
 
 END_ALL = "select pg_terminate_backend(pid) from pg_stat_activity where usename = $1"
-SCHEMAS = """
-select nspname::text from pg_namespace
-where nspname !~ '^pg_' and nspname <> 'information_schema' and has_schema_privilege(oid, 'usage') order by 1
-"""
+SCHEMAS = f"""
+select n.nspname::text from pg_namespace n where {USER} and has_schema_privilege(n.oid, 'usage') order by 1
+"""  # noqa: S608 - constants
 
 
 class PostgresLogins:
@@ -72,7 +73,12 @@ class PostgresLogins:
                 f"create role {ident(user)} login password {verifier} valid until {ends} connection limit {LEASED}"
             )
             await connection.execute(f"comment on role {ident(user)} is {literal(LEASE_MARK)}")
-            await connection.execute(f"grant connect on database {ident(database)} to {ident(user)}")
+            shared = ident(server_name(database))
+            await connection.execute(f"grant connect on database {shared} to {ident(user)}")
+            if (own := schema_in(database)) is not None:
+                await connection.execute(
+                    f"alter role {ident(user)} in database {shared} set search_path to {ident(own)}"
+                )
             await connection.execute(f"grant {ident(user)} to {ident(acting)}")
         async with self._pool.visit(database) as connection, connection.transaction():
             for schema in await connection.fetch(SCHEMAS):
@@ -91,7 +97,9 @@ class PostgresLogins:
                 raise Conflict(f"The role {user!r} is not a leased one.")
             await connection.execute(f"alter role {ident(user)} nologin")
             await connection.fetch(END_ALL, user)
-            there = await connection.fetchval("select 1 from pg_database where datname = $1", database)
+            there = await connection.fetchval(
+                "select 1 from pg_database where datname = $1", server_name(database)
+            )
         if there:
             async with self._pool.visit(database) as connection:
                 await connection.execute(f"drop owned by {ident(user)}")

@@ -9,7 +9,7 @@ how a privilege came about, not what it allows. What belongs to an extension is 
 import json
 
 from ...domain.backup import ManifestObject
-from .definitions import USER, own
+from .definitions import SCOPE, USER, is_scoped, own
 from .dial import Connection
 from .wording import digest
 
@@ -69,7 +69,8 @@ where a.attacl is not null and g.text is not null and not a.attisdropped and {US
 DEFAULT_GRANTS = f"""select concat_ws(' ', 'of', quote_ident(o.rolname), 'in ' || quote_ident(n.nspname), 'on', d.defaclobjtype),
   coalesce(g.text, ''), array_append(coalesce(g.roles, '{{}}'), o.rolname::text)
 from pg_default_acl d join pg_roles o on o.oid = d.defaclrole left join pg_namespace n on n.oid = d.defaclnamespace,
-  lateral ({GRANTED.format("d.defaclacl", "")}) g(text, roles)"""
+  lateral ({GRANTED.format("d.defaclacl", "")}) g(text, roles)
+where {SCOPE} is null or n.nspname = {SCOPE}"""
 
 THE_DATABASE = f"""select pg_get_userbyid(x.datdba)::text, coalesce(g.text, ''), coalesce(g.roles, '{{}}')
 from pg_database x, lateral ({GRANTED.format("coalesce(x.datacl, acldefault('d', x.datdba))", "and a.grantee <> x.datdba")}
@@ -102,7 +103,8 @@ def _owned(catalog: str, owner: str, acl: str | None, kind: str | None, conditio
         )
     return f"""select i.type || ' ' || i.identity, pg_get_userbyid(x.{owner})::text, {grants}
 from {catalog} x, lateral pg_identify_object('{catalog}'::regclass, x.oid, 0) i{sides}
-where {there} and {own(catalog, "x")} and {condition}"""
+where {there} and {own(catalog, "x")} and {condition}
+  and ({SCOPE} is null or i.schema = quote_ident({SCOPE}) or i.type = 'schema' and i.identity = quote_ident({SCOPE}))"""
 
 
 async def read_owners(connection: Connection) -> list[ManifestObject]:
@@ -115,6 +117,8 @@ async def read_owners(connection: Connection) -> list[ManifestObject]:
                 found.append(_object(GRANTS, name, grants, roles))
     for kind, query in ((GRANTS, COLUMN_GRANTS), (DEFAULTS, DEFAULT_GRANTS)):
         found += [_object(kind, name, text, roles) for name, text, roles in await connection.fetch(query)]
+    if await is_scoped(connection):
+        return found
     for kind, query in ((OWNER, LARGE_OWNERS), (GRANTS, LARGE_GRANTS)):
         if rows := await connection.fetch(query):
             text = "\n".join(f"{row['what']}: {row['which']}" for row in rows)

@@ -25,7 +25,7 @@ def pooler_of(
     if endpoint.pooler_host is None:
         return None
     there = replace(endpoint, host=endpoint.pooler_host, port=endpoint.pooler_port or DEFAULT_PORT)
-    return Dialer(there, password, connect_seconds, outbound, "connection.pooler_host")
+    return Dialer(there, password, connect_seconds, outbound, "connection.pooler_host", scoped=False)
 
 
 async def tried(pooler: Dialer) -> CheckStep:

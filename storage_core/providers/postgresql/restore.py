@@ -19,6 +19,7 @@ from .hashing import TEXT
 from .limits import Limits, read_limits
 from .owners import DATABASE, DEFAULTS, GRANTS
 from .process import Child, run
+from .scope import remember
 from .toc import Selection, select
 from .tools import Sign, Toolbox, Tools, private_file, signed_in
 
@@ -128,6 +129,8 @@ class PostgresRestore:
                     raise errors.redacted(error) from error.__cause__
             with errors.speaking(name):
                 settled = await finish(connection, name, facts, target.limits, target.keeps_owners)
+                if facts.schema is not None:
+                    await remember(connection, name, facts.schema)
         finally:
             connection.terminate()
         return (*selection.skipped, *self._by_nature(target), *settled)

@@ -1,6 +1,7 @@
 """Quoting, and the one rule for database names: whatever a name contains, it names that one database."""
 
 from ...domain.errors import InvalidRequest
+from ...domain.naming import schema_in
 
 # PostgreSQL cuts longer names off silently, and would then mean another database.
 MAX_NAME_BYTES = 63
@@ -17,7 +18,9 @@ def literal(value: str) -> str:
 
 def checked_database(name: str) -> str:
     """Refuse what cannot be a database's name; answers the name unchanged."""
-    if not name or "\x00" in name or len(name.encode(errors="replace")) > MAX_NAME_BYTES:
+    schema = schema_in(name)
+    said = name if schema is None else schema
+    if not said or "\x00" in said or len(said.encode(errors="replace")) > MAX_NAME_BYTES:
         raise InvalidRequest(
             "This cannot be the name of a PostgreSQL database.",
             field="name",

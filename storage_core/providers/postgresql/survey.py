@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from ...domain.backup import Compare, ManifestObject
 from .contents import read_large_objects
-from .definitions import USER, own, read_definitions
+from .definitions import USER, is_scoped, own, read_definitions
 from .dial import Connection
 from .owners import read_owners
 from .wording import digest
@@ -48,7 +48,9 @@ async def read_sequences(connection: Connection) -> list[ManifestObject]:
 
 
 async def read_settings(connection: Connection) -> list[ManifestObject]:
-    """The database's own settings (ALTER DATABASE … SET)."""
+    """The database's own settings (ALTER DATABASE … SET); a schema has none."""
+    if await is_scoped(connection):
+        return []
     return [
         ManifestObject(name, "setting", 0, digest(setting))
         for name, setting in await connection.fetch(SETTINGS)

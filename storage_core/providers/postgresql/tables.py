@@ -16,6 +16,7 @@ from ...domain.errors import Conflict, InvalidRequest, NameTaken, NotFound, Vers
 from ...domain.naming import said
 from ...domain.query import Node
 from ...domain.table import CUT, Column, RowsFind, Table, TableRow
+from .definitions import USER
 from .dial import Connection
 from .pool import Pool
 from .rows import NO_KEY, Relation, Statement, changeable, key_text, keyed, missing, shown, writable
@@ -31,12 +32,11 @@ SETTINGS = {
     "bytea_output": "hex",
     "timezone": "UTC",
 }
-RELATION = """
+RELATION = f"""
 select c.oid::int8 as oid, format('%I.%I', n.nspname, c.relname) as name, c.relkind::text as kind,
-  coalesce((select i.indkey::int2[] from pg_index i where i.indrelid = c.oid and i.indisprimary), '{}') as key
+  coalesce((select i.indkey::int2[] from pg_index i where i.indrelid = c.oid and i.indisprimary), '{{}}') as key
 from pg_class c join pg_namespace n on n.oid = c.relnamespace
-where c.oid = to_regclass($1) and c.relkind in ('r', 'p', 'v', 'm', 'f')
-  and n.nspname not in ('pg_catalog', 'information_schema', 'pg_toast')
+where c.oid = to_regclass($1) and c.relkind in ('r', 'p', 'v', 'm', 'f') and {USER}
 """
 COLUMNS = """
 select a.attnum as number, a.attname::text as name, format_type(a.atttypid, a.atttypmod) as type,

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...domain.errors import InvalidRequest, ToolMissing
+from ...domain.naming import server_name
 from ...domain.provider import TlsMode
 from .dial import APPLICATION, CONNECT_SECONDS, Dialer
 from .sql import conninfo
@@ -144,7 +145,7 @@ def signed_in(dialer: Dialer, database: str, address: str) -> Iterator[Sign]:
             hostaddr=address,
             port=dialer.port,
             user=dialer.user,
-            dbname=database,
+            dbname=server_name(database),
             sslmode=str(endpoint.tls),
             sslrootcert=stack.enter_context(private_file(roots, descriptors)) if roots else None,
             connect_timeout=int(CONNECT_SECONDS),

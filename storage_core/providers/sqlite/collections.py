@@ -19,7 +19,6 @@ from .writer import Lane
 class SqliteCollections:
     """See the port. Patterns and full-text search are left out: without an index they would read everything."""
 
-    prefix = PREFIX
     abilities = frozenset({Ability.TRANSACTIONS})
 
     def __init__(self, files: Files) -> None:
@@ -27,6 +26,9 @@ class SqliteCollections:
 
     def collection(self, database: str, name: str, quota: Quota | None = None) -> Collection:
         return SqliteCollection(self._files, database, name, quota)
+
+    def prefix(self, database: str) -> str:
+        return PREFIX
 
     async def names(self, database: str) -> tuple[str, ...]:
         def look(reader: Reader) -> tuple[str, ...]:

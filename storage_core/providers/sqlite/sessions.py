@@ -38,12 +38,14 @@ NOT_THE_STATEMENTS = frozenset(
 class SqliteSessions:
     """See the port. A file that takes another's place under its name is another database."""
 
-    schema: str | None = None
     locking: str | None = None
 
     def __init__(self, place: Place, bounds: Bounds = BOUNDS) -> None:
         self._place = place
         self.pools = SessionPools(self._build, bounds)
+
+    def schema(self, database: str) -> str | None:
+        return None
 
     @asynccontextmanager
     async def connection(
