@@ -42,7 +42,10 @@ class Furnished:
     def pages(self) -> list[str]:
         """The address of every page for people who are signed in."""
         lists = ["/", "/providers", "/tenants", "/databases", "/backups", "/jobs", "/profile", "/settings"]
-        lists += [f"/settings/{tab}" for tab in ("users", "sessions", "tokens", "secrets", "approvals")]
+        lists += [
+            f"/settings/{tab}"
+            for tab in ("users", "sessions", "tokens", "secrets", "approvals", "notifications")
+        ]
         one = [f"/databases/{self.database}", f"/backups/{self.backup}", f"/jobs/{self.job}"]
         return [*lists, *one, "/audit", "/audit/system:1"]
 

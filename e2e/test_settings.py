@@ -14,6 +14,7 @@ from e2e import axe
 from e2e.conftest import Watch
 from e2e.console import ADMIN, PASSWORD, Console, running
 from e2e.people import OTHERS_PASSWORD, age_sign_ins, enter, overheard, visit
+from tests.integration.receivers import a_hook
 
 pytestmark = pytest.mark.timeout(300)  # the pages may have to be built first
 
@@ -225,6 +226,43 @@ async def test_an_operator_is_told_whose_page_this_is(as_user: Any) -> None:
     await expect(page.get_by_role("alert")).to_contain_text("forbidden")
     await visit(page, "/settings/sessions")  # everybody has sign-ins of their own
     await expect(page.locator("tbody tr").first).to_contain_text("olga")
+
+
+# -- who is told
+
+
+async def test_a_channel_is_added_tried_and_removed(as_user: Any, watch: Watch, barriers: str) -> None:
+    watch.allow("422.*notifications/create")
+    page = await as_user()
+    heard = overheard(page)
+    await visit(page, "/settings/notifications")
+    async with a_hook() as hook:
+        await page.get_by_role("button", name="New channel").first.click()
+        await page.get_by_role("menuitem", name="Web hook").click()
+        dialog = page.get_by_role("dialog", name="New channel: Web hook")
+        await dialog.get_by_label("Name").fill("On call")
+        await dialog.get_by_label("Address").fill(hook.url)
+        await dialog.get_by_label("Scope").select_option(label="Tenant Acme")
+        await dialog.get_by_label("backup.proven").uncheck()
+        await axe.assert_none(page, barriers)
+        await dialog.get_by_role("button", name="Add channel").click()
+        await expect(dialog.get_by_role("alert")).to_contain_text("not a valid name")
+        await dialog.get_by_label("Name").fill("on-call")
+        await dialog.get_by_role("button", name="Add channel").click()
+        await expect(dialog.get_by_label("Shown this once")).to_have_value(re.compile("^whsec_"))
+        await dialog.get_by_role("button", name="Done").click()
+        row = line(page, "on-call")
+        await expect(row).to_contain_text("Acme")
+        await expect(row).not_to_contain_text("backup.proven")
+        await row.get_by_role("button", name="Actions").click()
+        await page.get_by_role("menuitem", name="Send a test").click()
+        await expect(page.get_by_text("on-call took the notice")).to_be_visible()
+        assert len(hook.posts) == 1
+    assert not [frame for frame in heard if "secret-path" in frame or "whsec_" in frame]
+    await row.get_by_role("button", name="Actions").click()
+    await page.get_by_role("menuitem", name="Remove").click()
+    await page.get_by_role("alertdialog").get_by_role("button", name="Remove channel").click()
+    await expect(row).to_have_count(0)
 
 
 # -- options, and the second person

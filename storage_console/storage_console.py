@@ -25,6 +25,7 @@ from storage_console.providers import page as providers_page
 from storage_console.security import App, Doors, Outer, Trust, trust_of
 from storage_console.session import AuthMiddleware, on_error, redact_logs
 from storage_console.settings import approvals_page as settings_approvals_page
+from storage_console.settings import notifications_page as settings_notifications_page
 from storage_console.settings import page as settings_page
 from storage_console.settings import secrets_page as settings_secrets_page
 from storage_console.settings import sessions_page as settings_sessions_page
@@ -56,6 +57,7 @@ PAGES = (
     settings_tokens_page,
     settings_secrets_page,
     settings_approvals_page,
+    settings_notifications_page,
     profile_page,
     audit_page,
     entry_page,

@@ -3,8 +3,8 @@
 once("/api/storage/tokens/create", "Create token", field(None, "name", "Name"), …,
      show="token", told="This is the only time …", on_done=S.refresh)
 
-Fields are sent as JSON, empty ones not at all. Names like `scopes[role]` and `scopes[tenant]` make one list, one that ends in `@days` becomes a
-point in time so many days ahead. A field `current` is the present password: it renews the sign-in first and is sent
+Fields are sent as JSON, empty ones not at all. Names like `scopes[role]` and `scopes[tenant]` make one list, `server.host` and `server.port`
+one object; one that ends in `@days` becomes a point in time so many days ahead. A field `current` is the present password: it renews the sign-in first and is sent
 nowhere else. What is refused is said at its field. With `show` that part of the answer is displayed, this once.
 """
 
@@ -33,6 +33,7 @@ function ScOnce({action, method, verb, show, told, onDone, onCancel, children}) 
     for (const [name, value] of new FormData(form.current)) {
       if (value === "" || name === "current" || name === "repeat") continue;
       if (name.endsWith("]")) (body[name.split("[")[0]] ??= []).push(value);
+      else if (name.includes(".")) { const [part, field] = name.split("."); (body[part] ??= {})[field] = value; }
       else if (name.endsWith("@days")) body[name.slice(0, -5)] = new Date(Date.now() + value * 864e5).toISOString();
       else body[name] = value;
     }

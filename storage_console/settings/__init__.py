@@ -1,1 +1,1 @@
-"""Settings: configuration, people and their roles, sign-ins, API tokens, secrets, approvals."""
+"""Settings: configuration, people and their roles, sign-ins, API tokens, secrets, approvals, notifications."""

@@ -15,6 +15,7 @@ TABS = (
     ("API tokens", "/settings/tokens"),
     ("Secrets", "/settings/secrets"),
     ("Approvals", "/settings/approvals"),
+    ("Notifications", "/settings/notifications"),
 )
 
 

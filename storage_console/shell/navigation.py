@@ -49,6 +49,13 @@ MORE = (
         "second person two-person rule wait",
     ),
     Entry(
+        "Notifications",
+        "/settings/notifications",
+        "bell",
+        "Settings",
+        "channels web hook slack mail alerts tell",
+    ),
+    Entry(
         "Profile",
         "/profile",
         "circle-user-round",

@@ -263,6 +263,7 @@ MARKS = {
     "restore.new": "Y Y - -",
     "job.control": "Y Y Y -",
     "user.manage": "Y Y - -",
+    "notification.manage": "Y Y - -",
     "approval.decide": "Y Y - -",
     "settings.read": "Y - - -",
     "settings.write": "Y - - -",
