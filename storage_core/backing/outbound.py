@@ -28,11 +28,40 @@ async def system_lookup(host: str, port: int) -> tuple[Address, ...]:
     return tuple(ip_address(str(info[4][0]).partition("%")[0]) for info in found)
 
 
+class Fresh:
+    """Asks anew for whoever comes; those who come while it is being asked share the next answer.
+
+    However many connections are opened at once, at most two ask.
+    """
+
+    def __init__(self, ask: Callable[[], Awaitable[Rules]]) -> None:
+        self._ask = ask
+        self._asking = asyncio.Lock()
+        self._next: asyncio.Task[Rules] | None = None
+
+    async def __call__(self) -> Rules:
+        if self._next is None:
+            self._next = asyncio.create_task(self._answer(), name="outbound rules")
+            self._next.add_done_callback(_heard)
+        return await asyncio.shield(self._next)
+
+    async def _answer(self) -> Rules:
+        async with self._asking:
+            self._next = None
+            return await self._ask()
+
+
+def _heard(done: asyncio.Task[Rules]) -> None:
+    """Everybody who waited may have been cancelled: then its error is nobody's."""
+    if not done.cancelled():
+        done.exception()
+
+
 class Guard:
     """The outbound port. `rules` are asked anew each time, so that a changed setting holds at once."""
 
     def __init__(self, rules: Callable[[], Awaitable[Rules]], lookup: Lookup = system_lookup) -> None:
-        self._rules, self._lookup = rules, lookup
+        self._rules, self._lookup = Fresh(rules), lookup
 
     async def addresses(self, host: str, port: int, field: str | None = None) -> tuple[str, ...]:
         named = plain(host, field)

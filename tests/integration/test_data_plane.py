@@ -11,8 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from storage_core import tenant_scope
+from storage_core.domain.errors import QuotaExceeded
+from storage_core.services.tenants import TenantPolicies
 from tests.integration.campaign import Campaign, Place
-from tests.integration.homes import until
+from tests.integration.homes import somebody, until
 from tests.integration.servers import Server
 from tests.integration.storage_homes import Ground, ground_at
 
@@ -33,13 +36,15 @@ async def ground(
 
 
 async def places_of(ground: Ground, tenants: int) -> list[Place]:
-    """So many tenants with a database on every engine that keeps collections."""
+    """So many tenants with a database on every engine that keeps collections, and a schema in a shared one."""
     out: list[Place] = []
     for _ in range(tenants):
         tenant = await ground.tenant()
         for kind in (*FILES, *SERVERS):
             await ground.database(tenant, kind, kind)
             out.append(Place(tenant, kind))
+        await ground.database(tenant, "schema", "postgresql", isolation="schema")
+        out.append(Place(tenant, "schema"))
     return out
 
 
@@ -92,6 +97,21 @@ async def test_ten_thousand_cancellations(ground: Ground) -> None:
     await at_rest(ground)
     await campaign.run(500, 100)
     await campaign.check()
+
+
+@pytest.mark.torture
+async def test_a_thousand_writers_on_the_last_unit_of_a_quota(ground: Ground) -> None:
+    for place in await places_of(ground, 1):
+        policy = TenantPolicies(id=place.tenant.id, documents=3)
+        await ground.core.tenants.policies(somebody(), policy)
+        with tenant_scope(place.tenant.name):
+            collection = (await ground.factory.get_storage(place.name)).collection("ledger")
+            await collection.insert_many([{}, {}])
+            writers = [collection.insert({"n": n}) for n in range(int(1000 * SIZE))]
+            answers = await asyncio.gather(*writers, return_exceptions=True)
+        refused = sum(isinstance(answer, QuotaExceeded) for answer in answers)
+        assert refused == len(answers) - 1, (place.name, refused)
+        assert await collection.count() == 3
 
 
 async def test_the_example_of_the_documentation_runs_as_it_is_written(ground: Ground, tmp_path: Path) -> None:

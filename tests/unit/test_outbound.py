@@ -137,6 +137,31 @@ async def test_a_literal_is_judged_without_asking() -> None:
         await guard(STRICT, "8.8.8.8").addresses("::ffff:127.0.0.1", 1)
 
 
+async def test_many_at_once_share_the_rules_as_they_are_when_they_ask() -> None:
+    rules, asked, begun, gate = LOCAL, 0, asyncio.Event(), asyncio.Event()
+
+    async def ask() -> Rules:
+        nonlocal asked
+        asked, now = asked + 1, rules
+        begun.set()
+        await gate.wait()
+        return now
+
+    judge = Guard(ask)
+    first = asyncio.gather(*(judge.addresses("127.0.0.1", 1) for _ in range(50)))
+    cut_off = asyncio.create_task(judge.addresses("127.0.0.1", 1))
+    await begun.wait()
+    cut_off.cancel()
+    rules = STRICT  # while it is being asked: whoever comes from here on goes by it
+    later = asyncio.gather(*(judge.addresses("127.0.0.1", 1) for _ in range(50)), return_exceptions=True)
+    await asyncio.sleep(0)  # they ask, and wait
+    gate.set()
+    assert set(await first) == {("127.0.0.1",)}
+    assert {type(answer) for answer in await later} == {AddressRefused} and asked == 2
+    with pytest.raises(asyncio.CancelledError):
+        await cut_off
+
+
 @asynccontextmanager
 async def server(
     answer: bytes, context: ssl.SSLContext | None = None
