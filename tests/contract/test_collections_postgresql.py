@@ -6,8 +6,10 @@ import os
 import random
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any
 
 import asyncpg
+import orjson
 import pytest
 
 from storage_core.domain.errors import Conflict, NameTaken, NotFound, QuotaExceeded
@@ -128,6 +130,43 @@ async def test_questions_use_declared_indexes(engine: Engine, shared: str, sql: 
         statement, values = find_statement("planned", Find(where(question)))
         plan = "\n".join(row[0] for row in await sql.fetch(f"explain {statement}", *values))
         assert "Index Cond" in plan and "Seq Scan" not in plan, (question, plan)
+
+
+MANY = """insert into collections.{0} select 'd' || lpad(i::text, 6, '0'), 1, $1, $1,
+    jsonb_build_object('n', i * 7919 % {1}, 't', 't' || lpad((i * 12347 % {1})::text, 6, '0'), 'few', i % 20), false
+    from generate_series(1, {1}) i"""
+
+
+async def test_a_page_in_an_index_s_order_reads_little_more_than_itself(
+    engine: Engine, shared: str, sql: asyncpg.Connection
+) -> None:
+    count, limit = 100_000, 100
+    some = opened(engine, shared, "paged")
+    await some.insert("d", {}, T0)
+    await sql.execute(MANY.format("paged", count), T0)
+    for path in ("n", "t", "few"):
+        await some.create_index(index(path, path))
+    await sql.execute("analyze collections.paged")
+
+    def most(plan: dict[str, Any]) -> int:
+        """The most rows that a step of a plan met."""
+        met = int((plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0)) * plan["Actual Loops"])
+        return max(met, *map(most, plan.get("Plans", [])), 0)
+
+    for order in ("n", "-n", "t", "-t", "few", "-few"):
+        find = Find(sort=parse_sort(order), limit=limit)
+        for _ in range(2):
+            statement, values = find_statement("paged", find, indexed=True)
+            [found] = orjson.loads(
+                await sql.fetchval(f"explain (analyze, timing off, format json) {statement}", *values)
+            )
+            # equal values come in order of id: at worst all of one are looked at
+            assert most(found["Plan"]) <= 3 * limit + (count // 20 if "few" in order else 0), (order, found)
+            rows = await some.find(find)
+            assert len(rows) == limit
+            find = Find(sort=find.sort, limit=limit, after=after_row(find, rows[-1]))
+    assert isinstance(engine.collections, PostgresCollections)
+    assert engine.collections.ordered[shared, "paged"][1] == {("n",), ("t",), ("few",)}
 
 
 async def test_what_an_interrupted_index_left_is_replaced(

@@ -32,6 +32,10 @@ class Indexes(Protocol):
 
     async def drop(self, collection: str, name: str) -> None: ...
 
+    async def ordered(self, collection: str) -> frozenset[Path]:
+        """The paths whose order an index has, as far as is known; what is not known costs time alone."""
+        ...
+
 
 class Runner(Protocol):
     """Runs statements about collections: each for itself, or all in one transaction. Errors are domain errors."""
@@ -197,7 +201,9 @@ class PostgresCollection:
         return row.version
 
     async def find(self, find: Find) -> list[Row]:
-        statement, values = find_statement(self._name, find)
+        first = find.sort[0].path if find.sort else None
+        indexed = first is not None and first in await self._indexes.ordered(self._name)
+        statement, values = find_statement(self._name, find, indexed=indexed)
         rows = [Row(*found) for found in await self._asked(find.where, "fetch", statement, values) or ()]
         if find.fields is not None:
             for row in rows:

@@ -38,7 +38,7 @@ class Copied:
         for start in range(0, len(self._writes), PIECE):
             parts: list[bytes] = []
             for write in self._writes[start : start + PIECE]:
-                id, body = write.id.encode(), spelled_out(write.body or {})
+                id, body = write.id.encode(), spelled_out(write.body or {}, write.text)
                 size = len(id)
                 head = heads.get(size)
                 if head is None:  # all up to the body in one go, for ids of this length

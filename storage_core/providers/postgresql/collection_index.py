@@ -1,9 +1,8 @@
 """Indexes of collections: made without stopping writers, known by the comment that the first of them carries.
 
-One that people declare is up to four here: over the keys of its paths, which finds equal values and ranges of texts; if
-it has one path, over the numbers of the rows that have one and over the texts of those that have one, which have their
-order, and the first finds ranges of them (what an index over several paths finds by the first ones is few enough to look
-at); and if it is unique, one that forbids.
+One that people declare is up to three here: over the keys of its paths, which finds equal values and ranges of texts; if
+it has one path, one that finds ranges of numbers (what an index over several paths finds by the first ones is few enough
+to look at) and has the order of numbers and of texts; and if it is unique, one that forbids.
 """
 
 import hashlib
@@ -13,7 +12,7 @@ from asyncpg import exceptions as pg
 
 from ...domain.errors import Conflict, NameTaken, NotFound
 from ...domain.record import Index
-from .collection_keys import index_columns, number_columns, text_columns, unique_columns
+from .collection_keys import index_columns, sorted_columns, unique_columns
 from .collection_table import parts_of, plain
 from .dial import Connection
 from .sql import ident, literal
@@ -28,8 +27,8 @@ BROKEN = """
 select c.relname::text from pg_index i join pg_class c on c.oid = i.indexrelid
 where i.indrelid = to_regclass($1) and not i.indisvalid and c.relname = $2
 """
-#: How names begin of an index over keys, over numbers, over texts, and of what forbids; no collection's does.
-INDEX, NUMBERS, TEXTS, UNIQUE = "_i_", "_n_", "_t_", "_u_"
+#: How names begin of an index over keys, of what has an order, and of what forbids; no collection's does.
+INDEX, SORTED, UNIQUE = "_i_", "_s_", "_u_"
 SAID = "select obj_description(to_regclass($1), 'pg_class')"
 
 
@@ -80,9 +79,8 @@ async def create(connection: Connection, collection: str, index: Index) -> None:
     name = physical(collection, index.name)
     await _make(connection, collection, name, index_columns(index))
     if len(index.paths) == 1:
-        for sort, columns_of in ((NUMBERS, number_columns), (TEXTS, text_columns)):
-            columns, where = columns_of(index.paths[0])
-            await _make(connection, collection, physical(collection, index.name, sort), columns, where)
+        sorting = physical(collection, index.name, SORTED)
+        await _make(connection, collection, sorting, sorted_columns(index.paths[0]))
     if index.unique:
         try:
             await _make(
@@ -98,14 +96,14 @@ async def create(connection: Connection, collection: str, index: Index) -> None:
     await connection.execute(f"comment on index {beside(collection, name)} is {literal(said(index))}")
 
 
-async def _make(connection: Connection, collection: str, name: str, columns: str, where: str = "") -> None:
+async def _make(connection: Connection, collection: str, name: str, columns: str) -> None:
     if await connection.fetchval(BROKEN, place_of(collection), name):
         await connection.execute(f"drop index if exists {beside(collection, name)}")
     unique = "unique " if name.startswith(UNIQUE) else ""
     try:
         await connection.execute(
             f"create {unique}index concurrently if not exists {ident(name)} on {place_of(collection)}"
-            f" ({columns}){f' where {where}' if where else ''}"
+            f" ({columns})"
         )
     except pg.PostgresError:
         raise
@@ -115,7 +113,7 @@ async def _make(connection: Connection, collection: str, name: str, columns: str
 
 
 async def _remove(connection: Connection, collection: str, name: str) -> None:
-    for sort in (UNIQUE, TEXTS, NUMBERS, INDEX):
+    for sort in (UNIQUE, SORTED, INDEX):
         place = beside(collection, physical(collection, name, sort))
         await connection.execute(f"drop index concurrently if exists {place}")
 

@@ -47,6 +47,11 @@ def key(path: Path) -> str:
     return f"""(left({spelled(path)}, {KEPT}) collate "C")"""
 
 
+def is_a(kind: str, path: Path) -> str:
+    """Whether the value at a path is a string, a number, a boolean, an object or an array."""
+    return f"jsonb_typeof({element(path)}) = '{kind}'"
+
+
 def is_doubtful(text: str) -> bool:
     """Whether a text may be the key of another kind of value: of a number, a boolean, a dictionary, a list."""
     return text[:1] in _OTHERS or text in ("true", "false")
@@ -88,24 +93,26 @@ def words(path: Path) -> str:
     return f"""(case when jsonb_typeof({element(path)}) = 'string' then {spelled(path)} end collate "C")"""
 
 
-def is_a(kind: str, path: Path) -> str:
-    """Whether the value at a path is a string, a number, a boolean, an object or an array."""
-    return f"jsonb_typeof({element(path)}) = '{kind}'"
-
-
 def index_columns(index: Index) -> str:
     """What finds equal values, and ranges of texts."""
     return ", ".join(map(key, index.paths))
 
 
-def number_columns(path: Path) -> tuple[str, str]:
-    """What finds ranges of a path's numbers and has their order, and the rows that have one."""
-    return f"({element(path)}), id", is_a("number", path)
+@lru_cache(4096)
+def number_key(path: Path) -> str:
+    """The number at a path, as jsonb; null for all else."""
+    return f"(case when {is_a('number', path)} then {element(path)} end)"
 
 
-def text_columns(path: Path) -> tuple[str, str]:
-    """What has the order of a path's texts, and the rows that have one."""
-    return f"{key(path)}, id", is_a("string", path)
+@lru_cache(4096)
+def text_key(path: Path) -> str:
+    """The key of the text at a path; null for all else."""
+    return f"""(case when {is_a("string", path)} then left({spelled(path)}, {KEPT}) end collate "C")"""
+
+
+def sorted_columns(path: Path) -> str:
+    """What finds ranges of a path's numbers and has the order of numbers, then of texts: each row has one of them."""
+    return f"{number_key(path)}, {text_key(path)}, id"
 
 
 def unique_columns(index: Index) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ...domain.query import Path, kind_of
 from ...domain.record import SortKey
-from .collection_keys import KEPT, element, is_a, key, kind, number, words
+from .collection_keys import KEPT, is_a, key, kind, number, number_key, text_key, words
 from .collection_table import FIELDS, packed, parts_of
 from .sql import ident
 
@@ -131,9 +131,10 @@ def _rest(given: Numbered, keys: tuple[SortKey, ...], path: Path, places: Places
     """What is behind a place: of the same value, of the same kind, of the kinds behind it."""
     first, place, tail = keys[0], places[0], order(keys[1:])
     equal, further = _within(given, first, path, place)
-    parts = [(f"{equal} and {beyond(given, keys[1:], places[1:])}", tail)]
+    by = ", ".join([*_by(place, first, path), tail])
+    parts = [(f"{equal} and {beyond(given, keys[1:], places[1:])}", by)]
     if further:
-        parts.append((further, ", ".join([*_by(place, first, path), tail])))
+        parts.append((further, by))
     return parts + _all(first, path, tail)[(REST - place if first.descending else place) + 1 :]
 
 
@@ -141,14 +142,15 @@ def _within(given: Numbered, first: SortKey, path: Path, place: int) -> tuple[st
     """Rows of a kind whose value is that of a place, and those whose value is behind it; as indexes have them."""
     here, sign = _of(place, path), _sign(first)
     if place == NUMBER:
-        value = given.given("jsonb")
-        return f"{here} and {element(path)} = {value}", f"{here} and {element(path)} {sign} {value}"
+        at, value = number_key(path), given.given("jsonb")
+        return f"{at} = {value} and {text_key(path)} is null", f"{at} {sign} {value}"
     if place == TEXT:
-        value = given.given("text")
+        at, whole, value = text_key(path), words(path), given.given("text")
         near = f"left({value}, {KEPT})"
+        none = f"{number_key(path)} is null"
         return (
-            f"{here} and {key(path)} = {near} and {words(path)} = {value}",
-            f"{here} and {key(path)} {sign}= {near} and {words(path)} {sign} {value}",
+            f"{none} and {at} = {near} and {whole} = {value}",
+            f"{none} and {at} {sign}= {near} and {whole} {sign} {value}",
         )
     if place == BOOLEAN:
         value = f"({given.given('jsonb')}::numeric)"
@@ -161,8 +163,8 @@ def _of(kind: int, path: Path) -> str:
     at = key(path)
     return {
         NULL: f"{at} is null",
-        NUMBER: is_a("number", path),
-        TEXT: is_a("string", path),
+        NUMBER: f"{number_key(path)} is not null",
+        TEXT: f"{number_key(path)} is null and {text_key(path)} is not null",
         BOOLEAN: f"({at} in ('false', 'true') and {is_a('boolean', path)})",
         REST: (
             f"(({at} >= '[' and {at} < '\\' and {is_a('array', path)})"
@@ -173,5 +175,6 @@ def _of(kind: int, path: Path) -> str:
 
 def _by(kind: int, first: SortKey, path: Path) -> list[str]:
     """What rows of one kind sort by before all else, as an index has it."""
-    columns = {NUMBER: [element(path)], TEXT: [key(path), words(path)], BOOLEAN: [number(path)]}.get(kind, [])
+    have = [number_key(path), text_key(path)]
+    columns = {NUMBER: have, TEXT: [*have, words(path)], BOOLEAN: [number(path)]}.get(kind, [])
     return [f"{column} desc" if first.descending else column for column in columns]

@@ -203,5 +203,5 @@ class CountedCollection(PostgresCollection):
         items: list[tuple[str, datetime, bytes, bool]] = []
         for write in writes:
             body: Mapping[str, Any] = write.body or {}
-            items.append((write.id, at, packed(body), write.tagged))
+            items.append((write.id, at, packed(body, write.text), write.tagged))
         await self._runner.write(self._name, "fetchmany", self._sql.insert, items)

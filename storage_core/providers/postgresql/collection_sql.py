@@ -21,7 +21,7 @@ from ...domain.query import (
     Scalar,
 )
 from ...domain.record import Find, SortKey
-from .collection_keys import KEPT, element, is_a, is_doubtful, key, spellings, words
+from .collection_keys import KEPT, element, is_a, is_doubtful, key, number_key, spellings, words
 from .collection_order import OWN_TYPES, Numbered, beyond, in_parts, order, places_of
 from .collection_table import FIELDS, compiled, packed, table_of
 from .sql import ident
@@ -127,7 +127,7 @@ class Wording(Numbered):
                 sure = f" and {is_a(kind, path)}" if kind else ""
                 return f"({key(path)} = any({self.given('text[]')}){sure})"
             case ("number", path, op):
-                return f"({is_a('number', path)} and {element(path)} {SIGNS[op]} {self.given('jsonb')})"
+                return f"({number_key(path)} {SIGNS[op]} {self.given('jsonb')})"
             case ("exists", path):
                 return f"({element(path)} is not null)"
             case ("own", name, op):

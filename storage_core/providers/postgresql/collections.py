@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from time import monotonic
 from typing import Any
 
 import orjson
@@ -11,6 +12,7 @@ from asyncpg import exceptions as pg
 from sqlalchemy.schema import CreateTable
 
 from ...domain.errors import Conflict, InvalidRequest, NameTaken, QuotaExceeded, StorageError, Unsupported
+from ...domain.query import Path
 from ...domain.record import Ability, Index, Quota
 from ...ports.collection import Collection, Session
 from . import collection_index
@@ -41,6 +43,10 @@ NOT_THERE = (pg.UndefinedTableError, pg.InvalidSchemaNameError)
 COLLISIONS = (pg.SerializationError, pg.DeadlockDetectedError)
 THERE = "select obj_description(to_regclass($1), 'pg_class'), to_regclass($1) is not null"
 PLAIN_NAME = re.compile("[a-z_][a-z0-9_]*")
+#: How long it is believed which indexes a collection has: other processes make and drop some, too.
+BELIEVED_SECONDS = 30.0
+#: Collections of whose indexes something is known.
+KNOWN = 4096
 #: A table of somebody else's that has the name.
 STRANGE = (
     pg.UndefinedColumnError,
@@ -67,6 +73,8 @@ class PostgresCollections:
         self._making = asyncio.Lock()
         #: Databases that were counted since this process met them under a quota.
         self.counted: set[str] = set()
+        #: The paths that indexes have the order of, by database and collection, and until when that is believed.
+        self.ordered: dict[tuple[str, str], tuple[float, frozenset[Path]]] = {}
 
     def collection(self, database: str, name: str, quota: Quota | None = None) -> Collection:
         runner, indexes, name = PooledRunner(self, database), Indexes(self, database), keyed(database, name)
@@ -84,6 +92,7 @@ class PostgresCollections:
         return tuple(row[0].removeprefix(start) for row in found or ())
 
     async def drop(self, database: str, name: str) -> None:
+        self.ordered.pop((database, keyed(database, name)), None)
         if name in await self.names(database):
             place = place_of(keyed(database, name))
             await PooledRunner(self, database).read(name, "execute", f"drop table if exists {place}")
@@ -94,6 +103,7 @@ class PostgresCollections:
         self.pools.close_idle(database)
         self._known.discard(database)
         self.counted.discard(database)
+        self.ordered = {place: known for place, known in self.ordered.items() if place[0] != database}
 
     def transaction(self, database: str, quota: Quota | None = None) -> AbstractAsyncContextManager[Session]:
         return self._transaction(database, quota)
@@ -325,7 +335,7 @@ class PostgresSession:
         self._database = database
         self._runner = collections.runner(database, connection)
         self._counting = None if quota is None else Counting(collections, database, quota, self._runner)
-        self._indexes = NoIndexes(collections, "")
+        self._indexes = NoIndexes(collections, database)
 
     def collection(self, name: str) -> Collection:
         name = keyed(self._database, name)
@@ -344,14 +354,28 @@ class Indexes:
         await self._collections.make(self._database, collection)
         async with self._collections.connection(self._database) as connection:
             await collection_index.create(connection, collection, index)
+        self._collections.ordered.pop((self._database, collection), None)
 
     async def list(self, collection: str) -> tuple[Index, ...]:
         async with self._collections.connection(self._database) as connection:
             return await collection_index.listed(connection, collection)
 
     async def drop(self, collection: str, name: str) -> None:
+        self._collections.ordered.pop((self._database, collection), None)
         async with self._collections.connection(self._database) as connection:
             await collection_index.drop(connection, collection, name)
+
+    async def ordered(self, collection: str) -> frozenset[Path]:
+        known, now = self._collections.ordered, monotonic()
+        until, paths = known.get((self._database, collection), (0.0, frozenset[Path]()))
+        if until < now:
+            paths = frozenset(
+                index.paths[0] for index in await self.list(collection) if len(index.paths) == 1
+            )
+            if len(known) >= KNOWN:
+                known.clear()
+            known[self._database, collection] = (now + BELIEVED_SECONDS, paths)
+        return paths
 
 
 class NoIndexes(Indexes):
@@ -365,6 +389,10 @@ class NoIndexes(Indexes):
 
     async def drop(self, collection: str, name: str) -> None:
         raise _outside()
+
+    async def ordered(self, collection: str) -> frozenset[Path]:
+        """What is known already: asking takes another connection."""
+        return self._collections.ordered.get((self._database, collection), (0.0, frozenset[Path]()))[1]
 
 
 def _as_it_is(packed: bytes) -> bytes:
