@@ -128,6 +128,21 @@ async def test_every_export_is_exactly_what_the_filters_leave(as_user: Any, tmp_
     assert [r[0] for r in tables["JSON"]] == [r[0] for r in tables["XLSX"]]
 
 
+async def test_rows_that_are_not_what_was_asked_for_are_dimmed(as_user: Any) -> None:
+    page = await as_user()
+    await visit(page, "/tenants?size=25")
+    rows, box = page.locator(".sc-list .sc-scroll"), page.get_by_role("searchbox", name="Filter")
+    await expect(page.locator("tbody tr")).to_have_count(25)
+    await expect(rows).to_have_css("opacity", "1")
+    await box.fill("t-\x01")
+    await expect(page.get_by_role("alert")).to_contain_text("wrong value")
+    await expect(page.locator("tbody tr")).to_have_count(25)
+    await expect(rows).to_have_css("opacity", "0.55")
+    await box.fill("t-1")
+    await expect(page.locator("tbody tr")).to_have_count(10)
+    await expect(rows).to_have_css("opacity", "1")
+
+
 def read(kind: str, file: Path) -> list[list[str]]:
     """A table's cells as text."""
     if kind == "XLSX":

@@ -5,7 +5,7 @@ from contextlib import suppress
 from storage_console.core import core
 from storage_core.domain.context import Context
 from storage_core.domain.errors import Forbidden
-from storage_core.domain.identity import ApiToken, token_alive
+from storage_core.domain.identity import ApiToken, ListedToken, token_alive
 from storage_core.domain.permission import Role, ScopeKind
 from storage_core.services.providers import ListProviders
 from storage_core.services.tenants import ListTenants
@@ -53,9 +53,15 @@ def roles_up_to(role: Role | None) -> list[str]:
     return [r.value for r in reversed(Role) if r.rank <= rank]
 
 
-def token_rights(token: ApiToken, names: dict[str, str]) -> str:
-    """What a token may."""
-    role = f"{token.role.value} at most" if token.role else "its owner's rights"
+def token_rights(token: ListedToken, names: dict[str, str]) -> str:
+    """What a token may now."""
+    role = token.acts_as.value if token.acts_as else "Nothing now"
+    if token.role is None:
+        role += ", as its owner"
+    elif token.acts_as is token.role:
+        role += " at most"
+    else:
+        role += f", {token.role.value} at most"
     return role + (f", in {names.get(token.tenant_id, 'one tenant')}" if token.tenant_id else "")
 
 

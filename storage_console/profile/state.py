@@ -20,7 +20,7 @@ from storage_console.people import (
 )
 from storage_console.personal import keep_look
 from storage_console.session import Context, Permission, Session, asking, highest, requires, toast
-from storage_core.domain.identity import ApiToken
+from storage_core.domain.identity import ListedToken
 from storage_core.domain.identity import Session as SignIn
 from storage_core.services.sessions import ListSessions, RevokeSession
 from storage_core.services.tokens import ListTokens, RevokeToken
@@ -76,7 +76,7 @@ def session_line(row: SignIn, current: str | None) -> SessionLine:
     )
 
 
-def token_line(row: ApiToken, names: dict[str, str]) -> TokenLine:
+def token_line(row: ListedToken, names: dict[str, str]) -> TokenLine:
     """A token as displayed."""
     return TokenLine(
         row.id,

@@ -11,7 +11,7 @@ from storage_console.parts.confirm import ConfirmState
 from storage_console.parts.listing import ListState
 from storage_console.people import tenant_names, token_rights, token_status, user_names
 from storage_console.session import Context, Permission, asking, requires, toast
-from storage_core.domain.identity import ApiToken
+from storage_core.domain.identity import ListedToken
 from storage_core.domain.page import Page
 from storage_core.services.tokens import ListTokens, RevokeToken
 
@@ -41,15 +41,15 @@ class AllTokens(ConfirmState, ListState, rx.State):
     _noun: ClassVar[str] = "token"
     _sorts: ClassVar[tuple[str, ...]] = ("name", "used_at", "expires_at", "created_at")
     _export: ClassVar[tuple[str, ...]] = (
-        "id", "name", "prefix", "user_id", "role", "tenant_id", "created_at", "used_at", "expires_at", "revoked_at",
+        "id", "name", "prefix", "user_id", "role", "acts_as", "tenant_id", "created_at", "used_at", "expires_at", "revoked_at",
     )  # fmt: skip
 
     @staticmethod
-    async def _list(ctx: Context, ask: dict[str, Any]) -> Page[ApiToken]:
+    async def _list(ctx: Context, ask: dict[str, Any]) -> Page[ListedToken]:
         return await core().tokens.list(ctx, ListTokens(**ask))
 
     @staticmethod
-    async def _rows(ctx: Context, items: tuple[ApiToken, ...]) -> list[TokenRow]:
+    async def _rows(ctx: Context, items: tuple[ListedToken, ...]) -> list[TokenRow]:
         users, tenants = await user_names(ctx), await tenant_names(ctx)
         return [
             TokenRow(

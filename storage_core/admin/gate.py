@@ -10,11 +10,10 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import RedirectResponse, Response
 
 from ..bootstrap import Core
-from ..domain.audit import Phase
 from ..domain.context import ActorKind, Context, Door
 from ..domain.errors import CrossSite, Forbidden, InvalidRequest, StorageError, Unauthenticated
 from ..domain.permission import MATRIX, Permission, Rule, Target
-from ..services.auditing import write_audit
+from ..services.auditing import write_refusal
 from ..services.kernel import Service
 from ..services.operation import Effect, Operation, operation, operations_of
 from ..services.request import Request as OperationRequest
@@ -91,9 +90,7 @@ class AdminDoor(Service):
     async def refuse(self, ctx: Context, path: str, target: Target, error: StorageError) -> None:
         """Leave an entry of what was refused before any operation saw it."""
         op: Operation = operations_of(self)["admin.open"][0]
-        await write_audit(
-            self.kernel, op, ctx, target, Look(path=path), Phase.REFUSED, error.code, error.detail
-        )
+        await write_refusal(self.kernel, op, ctx, target, Look(path=path), error)
 
 
 @dataclass(frozen=True, slots=True)

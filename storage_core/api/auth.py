@@ -146,7 +146,9 @@ def router(core: Callable[[], Core], callers: Callers) -> APIRouter:
     async def me(request: Request) -> dict[str, Any]:
         ctx = await callers(request)
         renewed_by = None
-        if ctx.session_id is not None:
+        if ctx.session_id is None:
+            ctx = await core().auth.active(ctx)  # a program of a suspended tenant is refused everywhere
+        else:
             renewed_by = "password" if await core().auth.has_password(ctx.actor.id) else "oidc"
         return {
             "id": ctx.actor.id,

@@ -61,7 +61,7 @@ def router(core: Callable[[], Core], callers: Callers) -> APIRouter:
 
     @out.get("/metrics", operation_id="metrics", summary="Prometheus metrics")
     async def metrics(request: Request) -> Response:
-        await callers(request)
+        await core().auth.active(await callers(request))
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
     return out

@@ -119,6 +119,13 @@ class ApiToken:
         return self.role is not None or self.tenant_id is not None
 
 
+@dataclass(frozen=True, slots=True)
+class ListedToken(ApiToken):
+    """A token in a list. `acts_as` is the highest role it acts with now, none where it opens nothing."""
+
+    acts_as: Role | None = None
+
+
 def token_alive(token: ApiToken, now: datetime) -> bool:
     return token.revoked_at is None and (token.expires_at is None or now < token.expires_at)
 

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretBytes, SecretStr
@@ -9,8 +10,9 @@ from pydantic import SecretBytes, SecretStr
 from ..domain.audit import SYSTEM_CHAIN, AuditEntry, Change, Phase
 from ..domain.changes import MAX_CHANGES, SEALED, differences, short, shown
 from ..domain.context import Context
-from ..domain.errors import AuditUnavailable, Unavailable
-from ..domain.permission import Target
+from ..domain.errors import AuditUnavailable, StorageError, Unavailable
+from ..domain.permission import Permission, Target, covers, reach
+from ..ports.catalog import UnitOfWork
 from ..ports.notary import Notary
 from ..ports.recording import Recording
 from .kernel import Kernel
@@ -52,6 +54,37 @@ async def write_audit(
         raise AuditUnavailable("The audit log cannot be written.", hint=error.hint) from error
 
 
+async def write_refusal(
+    kernel: Kernel, op: "Operation", ctx: Context, target: Target, request: Request, error: StorageError
+) -> None:
+    """Append what was refused: to a tenant's chain only where the caller has rights, so that nobody fills another's."""
+    try:
+        async with kernel.catalog.read() as uow:
+            known = await _theirs(uow, ctx, target)
+    except Unavailable as away:
+        raise AuditUnavailable("The audit log cannot be written.", hint=away.hint) from away
+    seen = target if known else unseen(op, request)
+    await write_audit(kernel, op, ctx, seen, request, Phase.REFUSED, error.code, error.detail)
+
+
+async def _theirs(uow: UnitOfWork, ctx: Context, target: Target) -> bool:
+    """Whether the target lies where the caller has rights, so that it may be named and its chain written to."""
+    if target.tenant_id == LIST:
+        return True
+    if ctx.tenant_id is not None and target.tenant_id not in (None, ctx.tenant_id):
+        return False
+    # What is only to be made names its provider and tenant itself: the one says nothing about the other.
+    place = replace(target, provider_id=None) if target.id is None and target.tenant_id else target
+    if not any(covers(grant.scope, place) for grant in ctx.grants):
+        return False
+    return target.tenant_id is None or await uow.tenants.get(target.tenant_id) is not None
+
+
+def unseen(op: "Operation", request: Request) -> Target:
+    """A target as the caller asked for it: the same whether it is missing or foreign, in the caller's own chain."""
+    return Target(op.noun, getattr(request, "id", None), tenant_id=LIST)
+
+
 def audit_entry(
     kernel: Kernel,
     operation: str,
@@ -64,7 +97,7 @@ def audit_entry(
     changes: tuple[Change, ...] = (),
 ) -> AuditEntry:
     """An entry of the target's chain, not yet linked; `digest` is the request's hash."""
-    tenant_id = target.tenant_id if target.tenant_id != LIST else ctx.tenant_id
+    tenant_id = target.tenant_id if target.tenant_id != LIST else _own_tenant(ctx)
     return AuditEntry(
         chain=tenant_id or SYSTEM_CHAIN,
         sequence=0,
@@ -87,6 +120,12 @@ def audit_entry(
         digest=digest,
         changes=changes,
     )
+
+
+def _own_tenant(ctx: Context) -> str | None:
+    """The tenant the call is narrowed to, where the caller has rights: a token may outlive its owner's."""
+    seen = reach(Permission.SIGNED_IN, ctx.grants, ctx.tenant_id)
+    return None if ctx.tenant_id is None or seen.nothing else ctx.tenant_id
 
 
 def _kept(text: str, limit: int) -> str:

@@ -15,9 +15,9 @@ from ..domain.permission import MATRIX, Permission, Rule, ScopeKind, Target, rea
 from ..ports.catalog import UnitOfWork
 from .audit_export import AuditFile, ExportFormat
 from .download import Download
-from .heads import Anchors, again_words, anchors, exported, lost_words, place_key
+from .heads import Anchors, again_words, anchors, exported, first_noted, lost_words, place_key
 from .kernel import Service, missing
-from .operation import Effect, operation
+from .operation import Effect, Suspended, operation
 from .request import LINES, ById, ListRequest, Request
 from .targets import a_list, everything
 
@@ -127,7 +127,11 @@ class Audits(Service):
             return await uow.audit.find(request.query(seen, own))
 
     @operation(
-        "audit.get", needs=Permission.AUDIT_READ, on=_entry_target, effect=Effect.READ, while_suspended=True
+        "audit.get",
+        needs=Permission.AUDIT_READ,
+        on=_entry_target,
+        effect=Effect.READ,
+        while_suspended=Suspended.MANAGERS,
     )
     async def get(self, ctx: Context, request: GetAudit) -> AuditEntry:
         async with self.kernel.catalog.read() as uow:
@@ -159,12 +163,14 @@ class Audits(Service):
         """What is known outside, whether some of it is not to be found, and what is to be said about that."""
         async with self.kernel.catalog.read() as uow:
             all_of_them = await uow.audit.remembered(place_key(self.kernel))
+            noted = await first_noted(uow, place_key(self.kernel))
         remembered = [one for one in all_of_them if mine is None or one.head.chain in mine]
         try:
             known = await anchors(self.kernel)
         except StorageError as error:
-            return Anchors({}), bool(remembered), error.detail
-        if lost := lost_words(remembered, {chain: max(at) for chain, at in known.by_chain.items()}):
+            return Anchors({}), noted or bool(remembered), error.detail
+        reached = {chain: max(at) for chain, at in known.by_chain.items()}
+        if lost := lost_words(remembered, reached, noted=noted):
             return known, True, lost
         again = again_words(remembered, self.kernel.now())
         return known, False, again if known.count else "No heads were exported yet."

@@ -7,7 +7,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from ..domain.audit import instant
+from ..domain.audit import SYSTEM_CHAIN, AuditEntry, Phase, instant
+from ..domain.context import system_context
 from ..domain.errors import StorageError
 from ..domain.heads import (
     FORMAT,
@@ -24,6 +25,10 @@ from ..domain.heads import (
     signed_line,
     unsigned,
 )
+from ..domain.page import Clause, Query, Test
+from ..domain.permission import Target
+from ..ports.catalog import UnitOfWork
+from .auditing import audit_entry
 from .kernel import Kernel, Service, options_in
 
 log = logging.getLogger(__name__)
@@ -31,6 +36,13 @@ log = logging.getLogger(__name__)
 #: How long heads may lag behind the log, in intervals, before somebody is told.
 OVERDUE = 3
 LOOKED_AT = 100
+#: What the system's chain says of a place when it first has heads: who empties the place, and the catalog's memory of
+#: it, must cut the log as well.
+FIRST = "audit.heads"
+_UNTIL_AGAIN = (
+    " Until all heads are exported again, what is cut from the log cannot be told; compare it with a copy of the lost"
+    " heads."
+)
 #: How long people are told of a loss after everything was exported anew.
 TOLD_OF = timedelta(days=30)
 
@@ -48,6 +60,15 @@ class Anchors:
 def place_key(kernel: Kernel) -> str:
     """Under which name the catalog remembers what was exported to the place."""
     return hashlib.sha256(kernel.witness.key.encode()).hexdigest()
+
+
+async def first_noted(uow: UnitOfWork, place: str) -> bool:
+    """Whether the log says that heads were exported to this place."""
+    wanted = {
+        "chain": SYSTEM_CHAIN, "operation": FIRST, "phase": Phase.OUTCOME.value, "target_id": place
+    }  # fmt: skip
+    where = tuple(Clause(name, Test.ANY_OF, (value,)) for name, value in wanted.items())
+    return (await uow.audit.find(Query(where, sort="-at", limit=1))).total > 0
 
 
 async def anchors(kernel: Kernel) -> Anchors:
@@ -110,11 +131,12 @@ class HeadExport(Service):
         async with self.kernel.catalog.read() as uow:
             now = {head.chain: head for head in await uow.audit.heads()}
             remembered = [one.head for one in await uow.audit.remembered(key)]
+            noted = self._told is not None or await first_noted(uow, key)
         if self._told is not None and not await witness.kept():
             await self._lost()
             self._told = None
         told = self._told
-        carried = await self._carried(now, remembered) if told is None else []
+        carried = await self._carried(now, remembered, noted=noted) if told is None else []
         fresh = [head for chain, head in now.items() if told is None or told.get(chain) != head]
         if not fresh and not carried:
             return
@@ -125,10 +147,19 @@ class HeadExport(Service):
         await witness.append(line, whole=told is None)
         async with self.kernel.catalog.write() as uow:
             await uow.audit.remember(key, fresh, whole=told is None, since=self._again)
+            if not noted:
+                await uow.audit.append(self._first(key))
         self._told = self._held = now
         self._again, self._gone = None, False
+        if not noted:
+            await self._export()  # with that entry: from now on it cannot be cut unseen
 
-    async def _carried(self, now: dict[str, Head], remembered: list[Head]) -> list[Head]:
+    def _first(self, key: str) -> AuditEntry:
+        ctx = system_context("signed heads go to this place", self.kernel.new_id())
+        target = Target("place", key, self.kernel.witness.place)
+        return audit_entry(self.kernel, FIRST, ctx, target, key, Phase.OUTCOME, "ok")
+
+    async def _carried(self, now: dict[str, Head], remembered: list[Head], *, noted: bool) -> list[Head]:
         """The highest heads the place knows: a catalog that was set back must not make it forget them.
 
         Where the place lost some, those this process exported stand for them. What the catalog remembers does not:
@@ -137,7 +168,7 @@ class HeadExport(Service):
         known = (await anchors(self.kernel)).by_chain
         reached = {chain: max(at) for chain, at in known.items()}
         held = missing_from(reached, self._held.values())
-        if held or missing_from(reached, remembered):
+        if held or missing_from(reached, remembered) or (noted and not reached):
             await self._lost()
             self._again = self.kernel.now()
         heads = {chain: Head(chain, last, known[chain][last]) for chain, last in reached.items()}
@@ -176,9 +207,14 @@ def _set_back(head: Head, now: Head | None) -> bool:
     return now is None or now.sequence < head.sequence or (now.sequence == head.sequence and now != head)
 
 
-def lost_words(remembered: Collection[ExportedHead], reached: Mapping[str, int]) -> str:
-    """That the place does not hold what was exported to it, empty when it does."""
+def lost_words(remembered: Collection[ExportedHead], reached: Mapping[str, int], *, noted: bool) -> str:
+    """That the place does not hold what was exported to it, as the catalog or the log knows; empty when it does."""
     gone = missing_from(reached, [one.head for one in remembered])
+    if not gone and noted and not reached:
+        return (
+            "The log says that heads were exported to this place, and none can be read there any more."
+            + _UNTIL_AGAIN
+        )
     if not gone:
         return ""
     count = (
@@ -186,10 +222,7 @@ def lost_words(remembered: Collection[ExportedHead], reached: Mapping[str, int])
         if len(gone) > 1
         else f"the last head of {gone[0].chain}"
     )
-    return (
-        f"The place lost what was written to it: {count} cannot be found there any more. Until all heads are exported"
-        " again, what is cut from the log cannot be told; compare it with a copy of the lost heads."
-    )
+    return f"The place lost what was written to it: {count} cannot be found there any more." + _UNTIL_AGAIN
 
 
 def again_words(remembered: Collection[ExportedHead], now: datetime) -> str:
@@ -210,13 +243,14 @@ async def exported(kernel: Kernel) -> Exported:
     # First what should be there: an export in between only adds to what is found.
     async with kernel.catalog.read() as uow:
         remembered = await uow.audit.remembered(place_key(kernel))
+        noted = await first_noted(uow, place_key(kernel))
     try:
         known = await anchors(kernel)
     except StorageError as error:
         return Exported(place, key_id(public), pem, None, 0, error.detail)
     reached = {chain: max(at) for chain, at in known.by_chain.items()}
     said = (
-        lost_words(remembered, reached),
+        lost_words(remembered, reached, noted=noted),
         await _problem(kernel, known, reached),
         again_words(remembered, kernel.now()),
     )

@@ -235,7 +235,8 @@ async def active_tenant(uow: UnitOfWork, tenant_id: str) -> Tenant:
     if tenant is None or tenant.status is TenantStatus.DELETED:
         raise NotFound(f"There is no tenant {said(tenant_id)}.", field="tenant_id")
     if tenant.status is TenantStatus.SUSPENDED:
-        raise TenantSuspended(f"The tenant {said(tenant.name)} is suspended.")
+        why = f": {' '.join(tenant.status_reason.split())}" if tenant.status_reason else "."
+        raise TenantSuspended(f"The tenant {said(tenant.name)} is suspended{why}")
     return tenant
 
 

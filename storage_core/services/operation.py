@@ -28,11 +28,11 @@ from ..domain.errors import (
 )
 from ..domain.identity import freshly_signed_in
 from ..domain.job import Job, JobOrder, Ticket
-from ..domain.permission import MATRIX, Permission, Rule, Target, Verdict, decide
+from ..domain.permission import MATRIX, Permission, Rule, ScopeKind, Target, Verdict, decide
 from ..ports.catalog import UnitOfWork
 from ..ports.recording import Recording, recording
 from ..telemetry import correlation, diagnostics
-from .auditing import write_audit
+from .auditing import unseen, write_audit, write_refusal
 from .handle import JobHandle
 from .kernel import Kernel, Service, active_tenant, missing, options_in, without_suspended
 from .request import Request
@@ -52,6 +52,16 @@ class Effect(StrEnum):
     READ = "read"
     CHANGE = "change"
     LONG = "long"
+
+
+class Suspended(StrEnum):
+    """Who may call an operation in a suspended tenant, or about one."""
+
+    NOBODY = "nobody"
+    MANAGERS = "managers"
+    """Whose role is global."""
+    PEOPLE = "people"
+    """Also its own people, signed in; none of their programs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +85,7 @@ class Operation:
 
     `also` names a further permission that some of its requests need; `fresh` ones ask people for a recent sign-in
     even where nothing must be typed. `sensitive` reads show people's data or
-    secrets' metadata and are audited. `while_suspended` may touch a suspended tenant. A `stream` answers a file in pieces.
+    secrets' metadata and are audited. `while_suspended` says who may touch a suspended tenant. A `stream` answers a file in pieces.
     `work` runs a durable operation in the worker, `settle` tidies its rows when it fails.
     """
 
@@ -87,7 +97,7 @@ class Operation:
     target: TargetOf
     summary: str
     sensitive: bool = False
-    while_suspended: bool = False
+    while_suspended: Suspended = Suspended.NOBODY
     stream: bool = False
     work: Callable[..., Awaitable[Any]] | None = None
     settle: Settle | None = None
@@ -115,7 +125,7 @@ def operation(
     on: TargetOf,
     effect: Effect = Effect.CHANGE,
     sensitive: bool = False,
-    while_suspended: bool = False,
+    while_suspended: Suspended = Suspended.NOBODY,
     also: Also | None = None,
     fresh: bool = False,
     stream: bool = False,
@@ -289,16 +299,17 @@ async def _authorised(
 
     Answers the caller's context without what is suspended, the target, and who seconded the call where needed.
     """
-    target, seconded_by = Target(op.noun), ""
+    target, seconded_by = unseen(op, request), ""
     try:
         async with kernel.catalog.read() as uow:
-            if ctx.tenant_id is not None and not op.while_suspended:
+            spared = _spared(op, ctx)
+            if ctx.tenant_id is not None and not spared:
                 await active_tenant(uow, ctx.tenant_id)
             target = await op.target(uow, ctx, request)
-            if target.tenant_id == LIST and not op.while_suspended:
+            if target.tenant_id == LIST and not spared:
                 ctx = await without_suspended(uow, ctx)
             verdict = authorise(op, ctx, target, request, kernel.now())
-            if target.tenant_id not in (None, LIST) and not op.while_suspended:
+            if target.tenant_id not in (None, LIST) and not spared:
                 await active_tenant(uow, cast("str", target.tenant_id))
             watched = verdict in (Verdict.SECOND, Verdict.WATCHED)
             second = watched and (await options_in(uow)).two_person_rule
@@ -307,9 +318,18 @@ async def _authorised(
     except Unavailable:
         raise
     except StorageError as error:
-        await write_audit(kernel, op, ctx, target, request, Phase.REFUSED, error.code, error.detail)
+        await write_refusal(kernel, op, ctx, target, request, error)
         raise
     return ctx, target, seconded_by
+
+
+def _spared(op: Operation, ctx: Context) -> bool:
+    """Whether the caller may call it although a tenant is suspended."""
+    if op.while_suspended is Suspended.NOBODY:
+        return False
+    manager = any(grant.scope.kind is ScopeKind.GLOBAL for grant in ctx.grants)
+    person = op.while_suspended is Suspended.PEOPLE and ctx.actor.kind is ActorKind.USER
+    return manager or person
 
 
 def authorise(op: Operation, ctx: Context, target: Target, request: Request, now: datetime) -> Verdict:

@@ -21,7 +21,7 @@ from ..domain.preference import (
     audience_of_tenant,
 )
 from .kernel import Service, found
-from .operation import Effect, operation
+from .operation import Effect, Suspended, operation
 from .request import ById, ListRequest, Request
 from .targets import own
 
@@ -110,13 +110,18 @@ class PersonalPreferences(Service):
         needs=Permission.SIGNED_IN,
         on=own("preferences"),
         effect=Effect.READ,
-        while_suspended=True,
+        while_suspended=Suspended.PEOPLE,
     )
     async def show(self, ctx: Context, request: ShowPreferences) -> Preferences:
         async with self.kernel.catalog.read() as uow:
             return await uow.preferences.get(ctx.actor.id) or Preferences(ctx.actor.id)
 
-    @operation("preferences.update", needs=Permission.SIGNED_IN, on=own("preferences"), while_suspended=True)
+    @operation(
+        "preferences.update",
+        needs=Permission.SIGNED_IN,
+        on=own("preferences"),
+        while_suspended=Suspended.PEOPLE,
+    )
     async def update(self, ctx: Context, request: UpdatePreferences) -> Preferences:
         wanted = {k: v for k, v in request.model_dump().items() if v is not None}
         async with self.kernel.catalog.write() as uow:
@@ -135,7 +140,9 @@ class PersonalPreferences(Service):
 class Filters(Service):
     """The saved filters' operations."""
 
-    @operation("filters.create", needs=Permission.SIGNED_IN, on=own("filter"), while_suspended=True)
+    @operation(
+        "filters.create", needs=Permission.SIGNED_IN, on=own("filter"), while_suspended=Suspended.PEOPLE
+    )
     async def create(self, ctx: Context, request: CreateFilter) -> SavedFilter:
         owner = ctx.actor
         audience = _audience(ctx) if request.shared else audience_of_one(owner.id)
@@ -158,14 +165,20 @@ class Filters(Service):
         return row
 
     @operation(
-        "filters.list", needs=Permission.SIGNED_IN, on=own("filter"), effect=Effect.READ, while_suspended=True
+        "filters.list",
+        needs=Permission.SIGNED_IN,
+        on=own("filter"),
+        effect=Effect.READ,
+        while_suspended=Suspended.PEOPLE,
     )
     async def list(self, ctx: Context, request: ListFilters) -> Page[SavedFilter]:
         seen = (Clause("audience", Test.ANY_OF, _audiences(ctx)),)
         async with self.kernel.catalog.read() as uow:
             return await uow.filters.find(request.query(_all(), seen))
 
-    @operation("filters.delete", needs=Permission.SIGNED_IN, on=own("filter"), while_suspended=True)
+    @operation(
+        "filters.delete", needs=Permission.SIGNED_IN, on=own("filter"), while_suspended=Suspended.PEOPLE
+    )
     async def delete(self, ctx: Context, request: DeleteFilter) -> SavedFilter:
         async with self.kernel.catalog.write() as uow:
             row = await found(uow.filters.get(request.id), "filter", request.id)

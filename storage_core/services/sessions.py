@@ -10,7 +10,7 @@ from ..domain.identity import SESSION_ABSOLUTE, SESSION_IDLE, SESSION_KEPT, Cred
 from ..domain.page import Clause, Page, Query, Reach, Test
 from ..domain.permission import Permission
 from .kernel import Service, found
-from .operation import Effect, operation
+from .operation import Effect, Suspended, operation
 from .request import ById, ListRequest
 from .scopes import only_managed, visible_owners
 from .targets import own
@@ -38,7 +38,7 @@ class Sessions(Service):
         on=own("session"),
         effect=Effect.READ,
         sensitive=True,
-        while_suspended=True,
+        while_suspended=Suspended.PEOPLE,
     )
     async def list(self, ctx: Context, request: ListSessions) -> Page[Session]:
         now = self.kernel.now()
@@ -52,7 +52,9 @@ class Sessions(Service):
                 request.query(Reach(everything=True), await visible_owners(uow, ctx), alive)
             )
 
-    @operation("sessions.revoke", needs=Permission.SIGNED_IN, on=own("session"), while_suspended=True)
+    @operation(
+        "sessions.revoke", needs=Permission.SIGNED_IN, on=own("session"), while_suspended=Suspended.PEOPLE
+    )
     async def revoke(self, ctx: Context, request: RevokeSession) -> Session:
         async with self.kernel.catalog.write() as uow:
             session = await found(uow.sessions.get(request.id), "session", request.id)

@@ -14,7 +14,7 @@ from ..domain.provider import EngineKind
 from ..domain.tenant import Policy, Tenant, TenantStatus, TenantUsage
 from ..ports.catalog import UnitOfWork
 from .kernel import Service, found
-from .operation import Effect, operation
+from .operation import Effect, Suspended, operation
 from .request import LINES, ById, Confirmed, ListRequest, Request
 from .targets import a_list, everything, tenant
 
@@ -99,7 +99,7 @@ class Tenants(Service):
         needs=Permission.INVENTORY_READ,
         on=a_list("tenant"),
         effect=Effect.READ,
-        while_suspended=True,
+        while_suspended=Suspended.PEOPLE,
     )
     async def list(self, ctx: Context, request: ListTenants) -> Page[Tenant]:
         async with self.kernel.catalog.read() as uow:
@@ -110,39 +110,49 @@ class Tenants(Service):
         needs=Permission.INVENTORY_READ,
         on=tenant(),
         effect=Effect.READ,
-        while_suspended=True,
+        while_suspended=Suspended.PEOPLE,
     )
     async def get(self, ctx: Context, request: GetTenant) -> Tenant:
         async with self.kernel.catalog.read() as uow:
             return await found(uow.tenants.get(request.id), "tenant", request.id)
 
-    @operation("tenants.update", needs=Permission.TENANT_UPDATE, on=tenant(), while_suspended=True)
+    @operation(
+        "tenants.update", needs=Permission.TENANT_UPDATE, on=tenant(), while_suspended=Suspended.MANAGERS
+    )
     async def update(self, ctx: Context, request: UpdateTenant) -> Tenant:
         async with self.kernel.catalog.write() as uow:
             tenant = await found(uow.tenants.get(request.id), "tenant", request.id)
             return await self._save(uow, replace(tenant, title=request.title))
 
-    @operation("tenants.policies", needs=Permission.TENANT_ADMIN, on=tenant(), while_suspended=True)
+    @operation(
+        "tenants.policies", needs=Permission.TENANT_ADMIN, on=tenant(), while_suspended=Suspended.MANAGERS
+    )
     async def policies(self, ctx: Context, request: TenantPolicies) -> Tenant:
         policy = Policy(**request.model_dump(exclude={"id"}))
         async with self.kernel.catalog.write() as uow:
             tenant = await found(uow.tenants.get(request.id), "tenant", request.id)
             return await self._save(uow, replace(tenant, policy=policy))
 
-    @operation("tenants.suspend", needs=Permission.TENANT_DANGER, on=tenant(), while_suspended=True)
+    @operation(
+        "tenants.suspend", needs=Permission.TENANT_DANGER, on=tenant(), while_suspended=Suspended.MANAGERS
+    )
     async def suspend(self, ctx: Context, request: SuspendTenant) -> Tenant:
         async with self.kernel.catalog.write() as uow:
             tenant = await self._in(uow, request.id, TenantStatus.ACTIVE)
             reason = request.reason or None
             return await self._save(uow, replace(tenant, status=TenantStatus.SUSPENDED, status_reason=reason))
 
-    @operation("tenants.resume", needs=Permission.TENANT_ADMIN, on=tenant(), while_suspended=True)
+    @operation(
+        "tenants.resume", needs=Permission.TENANT_ADMIN, on=tenant(), while_suspended=Suspended.MANAGERS
+    )
     async def resume(self, ctx: Context, request: ResumeTenant) -> Tenant:
         async with self.kernel.catalog.write() as uow:
             tenant = await self._in(uow, request.id, TenantStatus.SUSPENDED)
             return await self._save(uow, replace(tenant, status=TenantStatus.ACTIVE, status_reason=None))
 
-    @operation("tenants.delete", needs=Permission.TENANT_DANGER, on=tenant(), while_suspended=True)
+    @operation(
+        "tenants.delete", needs=Permission.TENANT_DANGER, on=tenant(), while_suspended=Suspended.MANAGERS
+    )
     async def delete(self, ctx: Context, request: DeleteTenant) -> Tenant:
         async with self.kernel.catalog.write() as uow:
             tenant = await found(uow.tenants.get(request.id), "tenant", request.id)
@@ -161,7 +171,7 @@ class Tenants(Service):
         needs=Permission.STATUS_READ,
         on=tenant(),
         effect=Effect.READ,
-        while_suspended=True,
+        while_suspended=Suspended.MANAGERS,
     )
     async def usage(self, ctx: Context, request: TenantUsageRequest) -> TenantUsage:
         async with self.kernel.catalog.read() as uow:

@@ -1,18 +1,28 @@
 """API tokens: what programs show."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
+from typing import Any
 
 from pydantic import Field
 
 from ..domain.context import ActorKind, Context
 from ..domain.errors import Forbidden, InvalidRequest
-from ..domain.identity import ApiToken, Credential, CredentialKind, User, UserStatus
+from ..domain.identity import (
+    ApiToken,
+    Credential,
+    CredentialKind,
+    ListedToken,
+    User,
+    UserStatus,
+    token_alive,
+)
 from ..domain.page import Page, Query, Reach, clause
-from ..domain.permission import Permission, Role, reach
+from ..domain.permission import Grant, Permission, Role, Scope, ScopeKind, reach
+from ..domain.tenant import TenantStatus
 from ..ports.catalog import UnitOfWork
 from .kernel import Service, every, found
-from .operation import Effect, operation
+from .operation import Effect, Suspended, operation
 from .request import ById, ListRequest, Request
 from .scopes import (
     grants_of,
@@ -24,7 +34,7 @@ from .scopes import (
     unknown_scope,
     visible_owners,
 )
-from .sign_in import TOKEN_PREFIX, digest
+from .sign_in import TOKEN_PREFIX, digest, narrowed
 from .targets import own
 
 
@@ -108,15 +118,18 @@ class Tokens(Service):
         on=own("token"),
         effect=Effect.READ,
         sensitive=True,
-        while_suspended=True,
+        while_suspended=Suspended.PEOPLE,
     )
-    async def list(self, ctx: Context, request: ListTokens) -> Page[ApiToken]:
+    async def list(self, ctx: Context, request: ListTokens) -> Page[ListedToken]:
+        now = self.kernel.now()
         async with self.kernel.catalog.read() as uow:
-            return await uow.tokens.find(
+            page = await uow.tokens.find(
                 request.query(Reach(everything=True), await visible_owners(uow, ctx))
             )
+            listed = [ListedToken(**_fields(t), acts_as=await _acts_as(uow, t, now)) for t in page.items]
+        return Page(tuple(listed), page.next, page.total)
 
-    @operation("tokens.revoke", needs=Permission.TOKEN_OWN, on=own("token"), while_suspended=True)
+    @operation("tokens.revoke", needs=Permission.TOKEN_OWN, on=own("token"), while_suspended=Suspended.PEOPLE)
     async def revoke(self, ctx: Context, request: RevokeToken) -> ApiToken:
         async with self.kernel.catalog.write() as uow:
             token = await found(uow.tokens.get(request.id), "token", request.id)
@@ -150,6 +163,27 @@ class Tokens(Service):
             for grant in await grants_of(uow, owner.id):
                 not_above(ctx, grant.role, scope_of(grant))
         return owner
+
+
+async def _acts_as(uow: UnitOfWork, token: ApiToken, now: datetime) -> Role | None:
+    """The highest role a token acts with at this moment, none when it is refused everywhere."""
+    owner = await uow.users.get(token.user_id)
+    if owner is None or owner.status is not UserStatus.ACTIVE or not token_alive(token, now):
+        return None
+    held = tuple(Grant(g.role, scope_of(g)) for g in await grants_of(uow, owner.id))
+    working = [g.role for g in narrowed(held, token) if await _works(uow, g.scope)]
+    return max(working, key=lambda r: r.rank, default=None)
+
+
+async def _works(uow: UnitOfWork, scope: Scope) -> bool:
+    if scope.kind is not ScopeKind.TENANT or scope.id is None:
+        return True
+    tenant = await uow.tenants.get(scope.id)
+    return tenant is not None and tenant.status is TenantStatus.ACTIVE
+
+
+def _fields(token: ApiToken) -> dict[str, Any]:
+    return {field.name: getattr(token, field.name) for field in fields(ApiToken)}
 
 
 def _highest(ctx: Context) -> Role | None:

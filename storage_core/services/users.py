@@ -14,7 +14,7 @@ from ..domain.permission import Permission, Role, Target
 from ..ports.catalog import UnitOfWork
 from .grants import empowering
 from .kernel import Service, every, found
-from .operation import Effect, check_fresh, operation
+from .operation import Effect, Suspended, check_fresh, operation
 from .request import ById, ListRequest, Request
 from .scopes import (
     a_user,
@@ -148,7 +148,7 @@ class Users(Service):
             await end_sessions(uow, user.id, self.kernel.now())
         return user
 
-    @operation("users.password", needs=Permission.SIGNED_IN, on=own("user"), while_suspended=True)
+    @operation("users.password", needs=Permission.SIGNED_IN, on=own("user"), while_suspended=Suspended.PEOPLE)
     async def password(self, ctx: Context, request: ChangePassword) -> User:
         if ctx.actor.kind is not ActorKind.USER:
             raise Forbidden("Only a person who is signed in changes their password.", hint="Use the console.")

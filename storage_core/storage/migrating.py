@@ -19,7 +19,7 @@ from ..domain.tenant import Tenant, TenantStatus
 from ..ports.catalog import Catalog, Repository
 from ..ports.sessions import Access
 from ..services.kernel import Service
-from ..services.operation import operation
+from ..services.operation import Suspended, operation
 from ..services.request import Request
 from ..services.targets import database
 from ..telemetry import log
@@ -117,7 +117,9 @@ class Migrating(Service):
             )
         return replace(_timed(item, began), outcome=MigrationOutcome.MIGRATED, before=before, after=after)
 
-    @operation("storage.migrate", needs=Permission.DATABASE_WRITE, on=database(), while_suspended=True)
+    @operation(
+        "storage.migrate", needs=Permission.DATABASE_WRITE, on=database(), while_suspended=Suspended.MANAGERS
+    )
     async def migrate(self, ctx: Context, request: MigrateDatabase) -> None:
         """Run what is pending, each revision in a transaction of its own; two at once take turns."""
         standing = await self._door.standing(request.id, while_suspended=True)

@@ -27,7 +27,8 @@ from tests.contract.catalog_contract import an_entry
 LOG: Any = AuditRow.__table__  # type: ignore[attr-defined]
 HEADS: Any = AuditHeadRow.__table__  # type: ignore[attr-defined]
 ROOT = local_context("tester", "test")
-CHAINS = ("system", "t1")
+#: Beside the system's, which says when heads were first exported.
+CHAINS = ("t0", "t1")
 
 
 def utc_now() -> datetime:
@@ -43,7 +44,11 @@ class Log:
         vault = EnvelopeVault(masters, catalog.keys, utc_now, lambda: str(uuid4()))
         self.notary = VaultNotary(catalog, vault, utc_now)
         self.kernel: Any = SimpleNamespace(
-            catalog=catalog, witness=FileWitness(self.path), notary=self.notary, now=utc_now
+            catalog=catalog,
+            witness=FileWitness(self.path),
+            notary=self.notary,
+            now=utc_now,
+            new_id=lambda: str(uuid4()),
         )
         self.audits, self.heads = Audits(self.kernel), HeadExport(self.kernel)
 

@@ -53,19 +53,17 @@ class AuditContract:
         await copy.restore(log.catalog)
         assert (await log.verify()).ok
         async with log.catalog.engine.begin() as connection:
-            await connection.execute(text("delete from audit where chain = 'system' and sequence > 4"))
+            await connection.execute(text("delete from audit where chain = 't0' and sequence > 4"))
             head = (
-                await connection.execute(
-                    text("select hash from audit where chain = 'system' and sequence = 4")
-                )
+                await connection.execute(text("select hash from audit where chain = 't0' and sequence = 4"))
             ).scalar_one()
             await connection.execute(
-                text("update audit_heads set sequence = 4, hash = :head where chain = 'system'").bindparams(
+                text("update audit_heads set sequence = 4, hash = :head where chain = 't0'").bindparams(
                     head=head
                 )
             )
-        await log.write(*(an_entry(f"new{n}") for n in range(5)))
-        assert (await log.verify()).first_bad == "system:4"  # 3 is the last that an export fits
+        await log.write(*(an_entry(f"new{n}", "t0") for n in range(5)))
+        assert (await log.verify()).first_bad == "t0:4"  # 3 is the last that an export fits
 
     async def test_a_catalog_that_was_set_back_stays_known_as_such(self, log: Log) -> None:
         """Exporting what is there now makes the place forget nothing."""
@@ -74,10 +72,10 @@ class AuditContract:
         await log.grow(3)
         await copy.restore(log.catalog)
         again = Log(log.catalog, log.path.parent)
-        await again.write(an_entry("else"))
+        await again.write(an_entry("else", "t0"))
         await again.grow(6)
         found = await again.verify()
-        assert (found.ok, found.first_bad) == (False, "system:3")
+        assert (found.ok, found.first_bad) == (False, "t0:3")
 
     async def test_what_was_exported_is_remembered_for_each_place(self, log: Log) -> None:
         """Two writers leave the higher head; only a whole line goes back, and keeps since when the place is whole."""
@@ -105,8 +103,8 @@ class AuditContract:
         file.write_bytes(await log.exported())
         assert audit_verify.main([str(file)]) == 0
         report = audit_verify.verify(file, log.path, audit_verify.signature_check(str(log.key)))
-        assert (report.entries, report.complete, report.signed) == (10, True, True)
-        assert report.heads == 10
+        assert (report.entries, report.complete, report.signed) == (11, True, True)
+        assert report.heads == 11
 
     async def test_a_tampered_log_is_named_in_its_export_as_well(self, log: Log, tmp_path: Path) -> None:
         await log.grow(5)
@@ -127,7 +125,7 @@ class AuditContract:
         file = tmp_path / "audit.jsonl"
         file.write_bytes(await log.exported(correlation_id="c1,c3"))
         report = audit_verify.verify(file, log.path, audit_verify.signature_check(str(log.key)))
-        assert (report.entries, report.complete, report.chains) == (4, False, {"system": 4, "t1": 4})
+        assert (report.entries, report.complete, report.chains) == (4, False, {"t0": 4, "t1": 4})
 
     async def test_entries_of_the_first_form_still_verify(self, log: Log) -> None:
         await log.write(an_entry(1, version=1), an_entry(2), an_entry(3, version=1))
@@ -146,11 +144,9 @@ class TestSqliteAudit(AuditContract):
         await log.grow(4)
         async with log.catalog.engine.begin() as connection:
             await connection.execute(
-                text(
-                    "update audit set detail = cast(x'65ff78' as text) where chain = 'system' and sequence = 3"
-                )
+                text("update audit set detail = cast(x'65ff78' as text) where chain = 't0' and sequence = 3")
             )
-        assert (await log.verify()).first_bad == "system:3"
+        assert (await log.verify()).first_bad == "t0:3"
 
 
 class TestPostgresqlAudit(AuditContract):
@@ -167,4 +163,4 @@ class TestPostgresqlAudit(AuditContract):
                     "update audit set at = (to_char(at, 'YYYY-MM-DD HH24:MI:SS.US') || '+00 BC')::timestamptz where sequence = 2"
                 )
             )
-        assert (await log.verify()).first_bad == "system:2"
+        assert (await log.verify()).first_bad == "t0:2"

@@ -6,6 +6,7 @@ import json
 import resource
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from storage_core.bootstrap import open_core
 from storage_core.domain.audit import AuditEntry, Phase
 from storage_core.domain.errors import AuditUnavailable, Forbidden, NotFound
 from storage_core.domain.permission import Role
-from storage_core.services.heads import exported
+from storage_core.services.heads import HeadExport, exported
 from storage_core.settings import Settings
 from tests.integration.doors import PASSWORD, Doors, doors_at
 from tests.integration.homes import prepare
@@ -64,6 +65,40 @@ async def test_what_was_refused_says_what_was_asked(doors: Doors) -> None:
         await doors.call("tenants.create", viewer, name="mine")
     [refused] = await entries(doors, phase="refused")
     assert fields(refused) == {"name": (None, "mine")}
+
+
+async def test_who_has_no_rights_in_a_tenant_writes_nothing_into_its_chain(doors: Doors) -> None:
+    """What they asked for is in their own chain, and reads the same whether it is there or not."""
+    mine, other = await doors.tenant("acme"), await doors.tenant("globex")
+    admin = await doors.context(Role.ADMIN, f"tenant:{mine.id}")
+    viewer = await doors.context(Role.VIEWER)
+    assert admin is not None and viewer is not None
+    narrowed = replace(admin, tenant_id=mine.id)
+    left = replace(admin, tenant_id=other.id, grants=())
+    made = {"provider_id": "p", "name": "orders"}
+    for ctx in (admin, narrowed, viewer):
+        for tenant_id in (other.id, "no-such-tenant") if ctx is not viewer else ("no-such-tenant",):
+            with pytest.raises((Forbidden, NotFound)):
+                await doors.call("databases.create", ctx, tenant_id=tenant_id, **made)
+    for id in (other.id, "no-such-tenant"):
+        with pytest.raises(NotFound):
+            await doors.call("tenants.update", narrowed, id=id, title="Mine")
+    with pytest.raises(Forbidden):
+        await doors.call("databases.list", left)
+    refused = await entries(doors, phase="refused")
+    assert {e.chain for e in refused} == {"system", mine.id}
+    foreign, missing = (e for e in refused if e.operation == "tenants.update")
+    assert (foreign.chain, missing.chain) == (mine.id, mine.id)
+    assert (foreign.target_id, missing.target_id) == (other.id, "no-such-tenant"), "what was asked is named"
+    told = [(e.target_kind, e.target_name, e.result, e.role) for e in (foreign, missing)]
+    assert told[0] == told[1]
+    assert not any(e.target_name == "globex" for e in refused)
+    with pytest.raises(Forbidden):
+        await doors.call("tenants.update", viewer, id=other.id, title="Mine")
+    [known] = await entries(doors, phase="refused", chain=other.id)
+    assert (known.target_name, known.actor_name) == ("globex", viewer.actor.name), (
+        "who may be there is named there"
+    )
 
 
 async def test_a_secret_is_a_keyed_hash_and_nowhere_else(doors: Doors) -> None:
@@ -254,13 +289,13 @@ async def test_a_process_without_a_worker_exports_what_it_wrote_when_it_ends(tmp
     async with doors_at(home) as doors:
         await doors.tenant("acme")
         assert not heads.exists()
-    [line] = heads.read_text().splitlines()
-    assert json.loads(line)["heads"][0]["sequence"] == 2
+    first, noted = map(json.loads, heads.read_text().splitlines())
+    assert [line["heads"][0]["sequence"] for line in (first, noted)] == [2, 3]
     async with doors_at(home) as doors:
         await doors.call("tenants.list")
         found = await doors.call("audit.verify")
-    assert (found.anchors, found.problem) == (1, "")
-    assert len(heads.read_text().splitlines()) == 1  # nothing new, nothing said
+    assert (found.anchors, found.problem) == (2, "")
+    assert len(heads.read_text().splitlines()) == 2  # nothing new, nothing said
 
 
 async def test_a_lost_place_is_an_alert_and_the_log_goes_on(
@@ -395,6 +430,39 @@ async def test_a_restart_knows_what_the_place_lost(tmp_path: Path, caplog: pytes
         assert "guard the log since" in found.problem
 
 
+async def forget(doors: Doors) -> None:
+    """Takes the heads away, and what the catalog remembers of them."""
+    (doors.core.settings.home / "audit" / "heads.jsonl").unlink()
+    engine: Any = doors.core.kernel.catalog
+    async with engine.engine.begin() as connection:
+        await connection.execute(text("delete from exported_heads"))
+
+
+async def test_the_log_itself_knows_that_heads_were_exported(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    async with doors_at(home) as doors:
+        acme = await doors.tenant("acme")
+        await doors.core.heads.export()
+        [noted] = await entries(doors, operation="audit.heads", phase="outcome")
+        assert (noted.chain, noted.door, noted.target_name) == (
+            "system",
+            "system",
+            doors.core.kernel.witness.place,
+        )
+        await forget(doors)
+        admin = await doors.context(Role.ADMIN, f"tenant:{acme.id}")
+        for ctx in (None, admin):
+            found = await doors.call("audit.verify", ctx)
+            assert (found.ok, found.lost, found.anchors) == (True, True, 0)
+            assert "none can be read there any more" in found.problem
+        assert "none can be read there any more" in (await doors.call("audit.heads")).problem
+        await HeadExport(doors.core.kernel).export()  # as another process, which exported nothing yet
+        again = await doors.call("audit.verify")
+        assert (again.ok, again.lost) == (True, False)
+        assert "guard the log since" in again.problem
+        assert len(await entries(doors, operation="audit.heads", phase="outcome")) == 1
+
+
 async def test_another_place_has_lost_nothing(tmp_path: Path) -> None:
     home = tmp_path / "home"
     async with doors_at(home) as doors:
@@ -415,7 +483,7 @@ async def test_lines_of_somebody_else_are_a_problem_and_prove_nothing(doors: Doo
     await doors.tenant("acme")
     await doors.core.heads.export()
     path = doors.core.settings.home / "audit" / "heads.jsonl"
-    line = json.loads(path.read_bytes())
+    line = json.loads(path.read_bytes().splitlines()[-1])
     line["heads"] = [{"chain": "system", "sequence": 99, "hash": "0" * 64}]
     await FileWitness(path).append(
         json.dumps(line, sort_keys=True, separators=(",", ":")).encode() + b"\n", whole=False

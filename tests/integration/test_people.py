@@ -218,3 +218,40 @@ async def test_a_narrowed_token_ends_itself_and_what_it_made_and_takes_that_alon
     await doors.call("tokens.revoke", ctx, id=leaked.id)
     assert await doors.core.auth.by_token(child.token, None, "test") is None
     assert await doors.core.auth.by_token(full.token, None, "test") is not None
+
+
+async def test_a_listed_token_says_what_it_can_do_now(doors: Doors) -> None:
+    await doors.tenant("acme")
+    ann = await doors.user("ann", Role.ADMIN, "tenant:acme")
+    for name, scopes in (("bare", ()), ("capped", ("role:Operator",))):
+        await doors.call("tokens.create", name=name, user="ann", scopes=scopes)
+
+    async def said() -> dict[str, Role | None]:
+        return {t.name: t.acts_as for t in (await doors.call("tokens.list", user_id=ann)).items}
+
+    assert await said() == {"bare": Role.ADMIN, "capped": Role.OPERATOR}
+    [grant] = (await doors.call("grants.list", user_id=ann)).items
+    await doors.call("grants.create", user_id=ann, role="Viewer", scope="tenant:acme")
+    await doors.call("grants.revoke", id=grant.id)
+    assert await said() == {"bare": Role.VIEWER, "capped": Role.VIEWER}
+    await doors.call("users.disable", id=ann)
+    assert await said() == {"bare": None, "capped": None}
+
+
+async def test_a_taken_name_reads_the_same_whoever_has_it(doors: Doors) -> None:
+    """Names to sign in with are unique everywhere: that one is taken can be learnt, whose and where cannot."""
+    for name in ("acme", "globex"):
+        await doors.tenant(name)
+    admin = await doors.context(Role.ADMIN, "tenant:acme")
+    await doors.user("here", Role.VIEWER, "tenant:acme")
+    await doors.user("elsewhere", Role.ADMIN, "tenant:globex")
+    await doors.call("users.disable", id=await doors.user("gone", Role.VIEWER))
+    said = set()
+    for name in ("here", "elsewhere", "gone"):
+        with pytest.raises(NameTaken) as caught:
+            await doors.call(
+                "users.create", admin, username=name, password=PASSWORD, role="Viewer", scope="tenant:acme"
+            )
+        error = caught.value
+        said.add((error.code, error.detail.replace(name, "…"), error.hint, error.field))
+    assert len(said) == 1

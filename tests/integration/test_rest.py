@@ -10,11 +10,12 @@ from typing import Any
 import httpx
 import pytest
 
+from storage_core.domain.context import Door
 from storage_core.domain.errors import NotFound, TenantSuspended
 from storage_core.domain.job import Job, JobStatus, LogLine
 from storage_core.domain.permission import Role
 from storage_core.domain.sizes import MAX_BODY
-from tests.integration.doors import ADDRESS, Doors
+from tests.integration.doors import ADDRESS, PASSWORD, Doors
 
 BASE = "/api/storage"
 CREATE = f"{BASE}/tenants/create"
@@ -65,26 +66,57 @@ async def test_a_suspended_tenant_is_refused_at_every_door(doors: Doors) -> None
     await doors.user("ann", Role.ADMIN, "tenant:acme")
     bound = (await doors.call("tokens.create", name="t", user="ann", scopes=("tenant:acme",))).token
     await doors.token(Role.OPERATOR, "tenant:acme")
-    await doors.call("tenants.suspend", id=acme.id, confirm="acme")
+    await doors.call("tenants.suspend", id=acme.id, confirm="acme", reason="unpaid\ninvoice")
     async with doors.rest(X_Tenant_ID="acme") as http:
         answer = await http.get(f"{BASE}/databases/list")
         assert (answer.status_code, answer.json()["code"]) == (423, "tenant_suspended")
         assert (await http.get(f"{BASE}/events")).status_code == 423
         assert (await http.get(f"{BASE}/tenants/{acme.id}")).status_code == 200, "it may be looked at"
-    async with doors.rest(None, Authorization=f"Bearer {bound}") as http:
-        for path in ("databases/list", "backups/list", "jobs/list", "events"):
-            assert (await http.get(f"{BASE}/{path}")).status_code == 423, path
-    async with doors.rest(
-        Role.OPERATOR, "tenant:acme"
-    ) as http:  # not narrowed: a suspended tenant is all they have
-        for path in ("databases/list", "backups/list", "jobs/list", "events"):
-            assert (await http.get(f"{BASE}/{path}")).status_code == 423, path
-        assert (await http.get(f"{BASE}/tenants/list")).json()["items"][0]["status"] == "suspended"
+    everywhere = [
+        f"{BASE}/{path}" for path in ("databases/list", "backups/list", "jobs/list", "events", "tokens/list",
+        "tenants/list", f"tenants/{acme.id}", f"tenants/{acme.id}/usage", "sessions/list")
+    ]  # fmt: skip
+    for http_of in (
+        doors.rest(None, Authorization=f"Bearer {bound}"),
+        doors.rest(Role.OPERATOR, "tenant:acme"),  # not narrowed: a suspended tenant is all they have
+    ):
+        async with http_of as http:
+            for path in (*everywhere, "/metrics", "/api/auth/me"):
+                answer = await http.get(path)
+                assert (answer.status_code, "unpaid invoice" in answer.text) == (423, True), path
     ctx = await doors.core.auth.by_token(bound, None, "c")
     with pytest.raises(TenantSuspended):
         await doors.call("databases.list", ctx)
     await doors.call("tenants.resume", id=acme.id)
     assert (await doors.call("databases.list", ctx)).total == 0
+
+
+async def test_people_of_a_suspended_tenant_look_after_their_own_sign_in_and_nothing_else(
+    doors: Doors,
+) -> None:
+    acme = await doors.tenant("acme")
+    await doors.user("ann", Role.ADMIN, "tenant:acme")
+    token = await doors.call("tokens.create", name="t", user="ann")
+    cookie = (await doors.core.auth.login("ann", PASSWORD, "127.0.0.1", "", "c")).cookie
+    ann = await doors.core.auth.by_cookie(cookie, Door.CONSOLE, None, "c")
+    assert ann is not None
+    await doors.call("tenants.suspend", id=acme.id, confirm="acme")
+    assert [t.status for t in (await doors.call("tenants.list", ann)).items] == ["suspended"]
+    assert (await doors.call("tenants.get", ann, id=acme.id)).status == "suspended"
+    assert (await doors.call("sessions.list", ann)).total == 1
+    [listed] = (await doors.call("tokens.list", ann)).items
+    assert listed.acts_as is None, "it opens nothing now"
+    await doors.call("tokens.revoke", ann, id=token.id)
+    for name, fields in (
+        ("tenants.update", {"id": acme.id, "title": "Mine"}),
+        ("tenants.usage", {"id": acme.id}),
+        ("audit.get", {"id": f"{acme.id}:1"}),
+        ("audit.list", {}),
+        ("tokens.create", {"name": "more"}),
+    ):
+        with pytest.raises(TenantSuspended):
+            await doors.call(name, ann, **fields)
+    await doors.call("tenants.update", id=acme.id, title="Acme, in arrears")
 
 
 async def test_what_is_suspended_leaves_the_lists_of_those_who_have_more(doors: Doors) -> None:

@@ -62,7 +62,7 @@ def test_it_runs_from_a_folder_of_its_own_without_anything_installed(
     command = [sys.executable, "-I", "-S", script, file, "--heads", log.path]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, ""), done
-    assert "16 entries in 2 chains" in done.stdout
+    assert "17 entries in 3 chains" in done.stdout
     refused = subprocess.run([*command, "--key", log.key], capture_output=True, text=True, check=False)
     assert refused.returncode == 2
     assert "cryptography" in refused.stderr
@@ -98,14 +98,14 @@ def test_an_export_older_than_the_last_head_is_not_called_cut(
 ) -> None:
     heads = tmp_path / "heads.jsonl"
     line = json.loads(log.path.read_bytes().splitlines()[-1])
-    line |= {"at": "2099-01-01T00:00:00.000000Z", "heads": [{"chain": "system", "sequence": 99, "hash": "x"}]}
+    line |= {"at": "2099-01-01T00:00:00.000000Z", "heads": [{"chain": "t0", "sequence": 99, "hash": "x"}]}
     later = json.dumps(line, sort_keys=True, separators=(",", ":")).encode()
     heads.write_bytes(log.path.read_bytes() + later + b"\n")
     assert _verdict(tmp_path, whole, log, "--heads", str(heads))[0] == 0
     early = later.replace(b"2099", b"2020")
     heads.write_bytes(log.path.read_bytes() + early + b"\n")
     status, said = _verdict(tmp_path, whole, log, "--heads", str(heads))
-    assert (status, "system:9" in said) == (1, True)
+    assert (status, "t0:9" in said) == (1, True)
 
 
 class Mutations:
