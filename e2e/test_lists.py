@@ -12,6 +12,7 @@ import pytest
 from playwright.async_api import Page, expect
 from python_calamine import CalamineWorkbook
 
+from e2e import axe
 from e2e.console import ADMIN, PASSWORD, Console, running
 from e2e.people import OTHERS_PASSWORD, enter, visit
 
@@ -196,3 +197,38 @@ async def test_appearance_follows_its_person_to_another_browser(as_user: Any) ->
     await visit(other, "/tenants")
     await expect(other.locator("html")).to_have_class(re.compile("dark"))
     await expect(other.locator("[data-density='compact']")).to_have_count(1)
+
+
+async def test_what_a_tenant_may_have_is_seen_and_changed_on_its_page(
+    console: Console, as_user: Any, pytestconfig: pytest.Config
+) -> None:
+    page = await as_user()
+    await visit(page, "/tenants?q=acme")
+    row = page.get_by_role("row").filter(has_text="acme")
+    await row.get_by_role("button", name="acme").click()
+    detail = page.get_by_role("dialog")
+    await expect(detail.get_by_text("no limit").first).to_be_visible()
+    await detail.get_by_role("button", name="Edit policy").click()
+    form = page.get_by_role("dialog", name="Edit policy")
+    await form.get_by_label("TinyDB").uncheck()
+    await form.get_by_label("Databases", exact=True).fill("5")
+    await form.get_by_label("Size per database").fill("a lot")
+    await form.get_by_role("button", name="Save policy").click()
+    await expect(form.get_by_role("alert")).to_contain_text("no size")
+    await form.get_by_label("Size per database").fill("1.5 GB")
+    await form.get_by_role("button", name="Save policy").click()
+    await expect(form).to_be_hidden()
+    async with console.signed_in() as rest:
+        [tenant] = (await rest.get("tenants/list", q="acme"))["items"]
+    policy = tenant["policy"]
+    assert (policy["databases"], policy["bytes"], policy["documents"]) == (5, 1_500_000_000, None)
+    assert policy["engines"] == ["postgresql", "mongodb", "sqlite", "localfile"]
+    await row.get_by_role("button", name="acme").click()
+    await expect(detail).to_contain_text("2 of 5")
+    await expect(detail).to_contain_text("MB")
+    await axe.assert_none(page, axe.source(Path(pytestconfig.cache.mkdir("axe"))))
+    looking = await as_user("vera")
+    await visit(looking, "/tenants?q=acme")
+    await looking.get_by_role("row").filter(has_text="acme").get_by_role("button", name="acme").click()
+    await expect(looking.get_by_role("dialog")).to_contain_text("2 of 5")
+    await expect(looking.get_by_role("dialog").get_by_role("button", name="Edit policy")).to_have_count(0)

@@ -14,14 +14,6 @@ from storage_core.services.databases import DeleteDatabase, OptimizeDatabase
 from storage_core.services.providers import ListProviders
 from storage_core.services.tenants import ListTenants
 
-KINDS = {
-    "postgresql": "PostgreSQL",
-    "mongodb": "MongoDB",
-    "sqlite": "SQLite",
-    "tinydb": "TinyDB",
-    "localfile": "Local files",
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Names:
@@ -37,7 +29,7 @@ class Names:
         return self.providers.get(id, ("", ""))[1]
 
     def engine(self, id: str) -> str:
-        return KINDS.get(self.kind(id), "—")
+        return words.KINDS.get(self.kind(id), "—")
 
     def tenant(self, id: str | None) -> str:
         return self.tenants.get(id, "—") if id else "system"
@@ -60,7 +52,7 @@ async def choices(ctx: Context) -> tuple[list[Option], list[Option]]:
     if ctx.tenant_id is None:
         owners = [*owners, Option("", "No tenant: the system's")]
     return [
-        Option(p.id, f"{p.name} · {KINDS.get(p.kind.value, p.kind.value)}") for p in providers.items
+        Option(p.id, f"{p.name} · {words.KINDS.get(p.kind.value, p.kind.value)}") for p in providers.items
     ], owners
 
 

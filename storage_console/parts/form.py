@@ -176,6 +176,26 @@ def switch(name: str, label: str, hint: str = "", **props: Any) -> rx.Component:
     )
 
 
+def group(state: Any, name: str, label: str, *controls: rx.Component, hint: str = "") -> rx.Component:
+    """Several controls under one label, with one error."""
+    error = _error(state, name)
+    return rx.el.fieldset(
+        rx.el.legend(label),
+        rx.el.div(*controls, class_name="sc-ticks-in"),
+        rx.cond(
+            error,
+            rx.el.p(
+                rx.icon("circle-alert", size=13, aria_hidden="true"),
+                error,
+                class_name="sc-error",
+                role="alert",
+            ),
+            rx.el.p(hint, class_name="sc-hint") if hint else rx.fragment(),
+        ),
+        class_name="sc-field sc-ticks",
+    )
+
+
 def form(state: Any, verb: str, *fields: rx.Component, cancel: Any = None) -> rx.Component:
     """The fields, the form's problem and its buttons."""
     back = [button("Cancel", on_click=cancel)] if cancel is not None else []

@@ -7,6 +7,14 @@ words.epoch(backup.created_at)   # seconds since 1970, what `ago()` displays; 0.
 
 from datetime import datetime
 
+#: The engines, as people know them.
+KINDS = {
+    "postgresql": "PostgreSQL",
+    "mongodb": "MongoDB",
+    "sqlite": "SQLite",
+    "tinydb": "TinyDB",
+    "localfile": "Local files",
+}
 UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 

@@ -27,13 +27,6 @@ from storage_core.services.databases import ListDatabases
 from storage_core.services.engines import StartEngine, StopEngine
 from storage_core.services.providers import DeleteProvider, ListProviders, TestProvider
 
-KINDS = {
-    "postgresql": "PostgreSQL",
-    "mongodb": "MongoDB",
-    "sqlite": "SQLite",
-    "tinydb": "TinyDB",
-    "localfile": "Local files",
-}
 TLS = {"disable": "off"}
 STEPS = {"name": "Name", "tcp": "Connect", "tls": "TLS", "sign_in": "Sign in", "privileges": "Privileges"}
 
@@ -87,7 +80,7 @@ def where(provider: Provider) -> str:
 
 def provider_row(p: Provider, databases: int, names: dict[str, str]) -> ProviderRow:
     """A provider as displayed."""
-    engine = f"{KINDS.get(p.kind.value, p.kind.value)} {p.engine_version or ''}".strip()
+    engine = f"{words.KINDS.get(p.kind.value, p.kind.value)} {p.engine_version or ''}".strip()
     return ProviderRow(
         p.id,
         p.name,
@@ -122,7 +115,7 @@ class Providers(ConfirmState, ListState, rx.State):
     _noun: ClassVar[str] = "provider"
     _sorts: ClassVar[tuple[str, ...]] = ("name", "kind", "status", "latency_ms", "checked_at", "created_at")
     _filters: ClassVar[tuple[Filter, ...]] = (
-        Filter("kind", "Engine", tuple(f"{kind}={label}" for kind, label in KINDS.items())),
+        Filter("kind", "Engine", tuple(f"{kind}={label}" for kind, label in words.KINDS.items())),
         Filter("status", "Status", ("online", "offline", "unknown")),
     )
     _export: ClassVar[tuple[str, ...]] = (

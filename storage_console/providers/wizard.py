@@ -5,8 +5,9 @@ from typing import Any
 import reflex as rx
 
 from storage_console.core import core
+from storage_console.parts import words
 from storage_console.parts.form import FormState, Option
-from storage_console.providers.state import KINDS, Providers, StepRow, step_row
+from storage_console.providers.state import Providers, StepRow, step_row
 from storage_console.session import (
     NO_PROBLEM,
     Permission,
@@ -89,7 +90,7 @@ class ProviderForm(FormState, rx.State):
         self._begin()
         self._id, self.editing, self.private = "", "", False
         self.given.clear()
-        self.kind = kind if kind in KINDS else "postgresql"
+        self.kind = kind if kind in words.KINDS else "postgresql"
         await self._proofs()
 
     @rx.event
@@ -106,7 +107,7 @@ class ProviderForm(FormState, rx.State):
     @requires(Permission.PROVIDER_WRITE)
     async def choose_kind(self, kind: str):
         """Switches the engine; what was typed stays."""
-        if kind in KINDS and not self._id:
+        if kind in words.KINDS and not self._id:
             self.kind, self.tested = kind, ""
             self.steps.clear()
             await self._proofs()

@@ -18,15 +18,17 @@ from storage_console.parts.feedback import (
     skeleton,
     status_pill,
 )
-from storage_console.parts.form import dialog_form, field
+from storage_console.parts.form import dialog_form, field, group, switch
 from storage_console.parts.table import Column, table
+from storage_console.parts.words import KINDS
 from storage_console.shell.layout import page
-from storage_console.tenants.state import EditTenant, NewTenant, Tenants
+from storage_console.tenants.state import EditPolicy, EditTenant, NewTenant, Tenants
 
 #: States as Vars: Reflex makes them of the class's fields, which type checkers cannot see.
 S: Any = Tenants
 NEW: Any = NewTenant
 EDIT: Any = EditTenant
+POLICY: Any = EditPolicy
 
 
 @rx.page(route="/tenants", title="Tenants · Storage Console", on_load=[S.load, S.live])
@@ -65,6 +67,7 @@ def tenants() -> rx.Component:
             field(EDIT, "title", "Title", default_value=EDIT.title, key=EDIT.name, required=True, auto_focus=True),
             about="What people read. The name in scopes and headers stays.",
         ),
+        _policy_form(),
         confirm(S),
         lead="Whose data it is.",
     )  # fmt: skip
@@ -98,8 +101,9 @@ def _columns() -> list[Column]:
 def _menu(row: Any) -> list[rx.Component]:
     over = row.status == "deleted"
     return [
-        choice("Usage", "status.read", "gauge", S.look(row.id)),
+        choice("Usage and policy", "status.read", "gauge", S.look(row.id)),
         choice("Edit title", "tenant.update", "pencil", EDIT.edit(row.id), disabled=over),
+        choice("Edit policy", "tenant.admin", "sliders-horizontal", POLICY.edit(row.id), disabled=over),
         rx.cond(
             row.status == "suspended",
             choice("Resume", "tenant.admin", "play", S.resume(row.id)),
@@ -123,6 +127,15 @@ def _usage() -> rx.Component:
             note("Not measured, their engine did not answer: " + S.usage.unmeasured, "warn", "triangle-alert"),
             rx.fragment(),
         ),
+        rx.el.h2("What it may have"),
+        facts(
+            ("Engines", S.policy.engines),
+            ("Encrypted collections", S.policy.encryption),
+            ("Databases", S.policy.databases),
+            ("Documents per database", S.policy.documents),
+            ("Size per database", S.policy.bytes),
+            ("Connections per database", S.policy.connections),
+        ),
     )  # fmt: skip
     body = rx.cond(
         S.look_busy, skeleton(3), rx.cond(S.look_problem.code != "", problem(S.look_problem), used)
@@ -133,6 +146,9 @@ def _usage() -> rx.Component:
             rx.dialog.description(mono(S.look_name)),
             rx.el.div(body, aria_busy=S.look_busy, aria_live="polite", class_name="sc-dialog-body"),
             rx.el.div(
+                gated(
+                    "tenant.admin", button("Edit policy", icon="sliders-horizontal", on_click=S.change_policy)
+                ),
                 link_button("All databases", "/databases"),
                 button("Close", look="primary", on_click=S.look_toggle(False)),
                 class_name="sc-actions",
@@ -142,3 +158,31 @@ def _usage() -> rx.Component:
         open=S.look_open,
         on_open_change=S.look_toggle,
     )
+
+
+def _policy_form() -> rx.Component:
+    def number(name: str, label: str, hint: str, value: Any, **props: Any) -> rx.Component:
+        return field(
+            POLICY, name, label, hint=hint, default_value=value, key=f"{name}-{POLICY.name}",
+            input_mode="numeric", **{"placeholder": "no limit", **props},
+        )  # fmt: skip
+
+    f = POLICY.fields
+    kinds = [
+        switch(f"engine_{kind}", label, default_checked=f.engines.contains(kind), key=f"{kind}-{POLICY.name}")
+        for kind, label in KINDS.items()
+    ]
+    return dialog_form(
+        POLICY,
+        "Edit policy",
+        "Save policy",
+        mono(POLICY.name),
+        group(POLICY, "engines", "Engines", *kinds, hint="For new databases. Those it has already stay."),
+        switch("encryption", "Encrypted collections only", default_checked=f.encryption, key=f"e-{POLICY.name}",
+               hint="Programs are refused everything else at once, also what is stored in clear already."),
+        number("databases", "Databases", "How many it may have.", f.databases),
+        number("documents", "Documents per database", "In its collections.", f.documents),
+        number("bytes", "Size per database", "Of its documents as JSON: 500 MB, 10 GB.", f.bytes, max_length=24),
+        number("connections", "Connections per database", "Of each program.", f.connections, placeholder="4"),
+        about="Programs and pages hold to it within two seconds. What is left empty has no limit.",
+    )  # fmt: skip

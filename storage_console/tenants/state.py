@@ -21,6 +21,7 @@ from storage_console.session import (
     requires,
     toast,
 )
+from storage_console.tenants.policy import PolicyFields, PolicyWords, from_form, in_fields, in_words
 from storage_core.domain.page import Page
 from storage_core.domain.tenant import Tenant
 from storage_core.services.databases import ListDatabases
@@ -82,6 +83,7 @@ class Tenants(ConfirmState, ListState, rx.State):
     look_name: str = ""
     look_problem: Problem = NO_PROBLEM
     usage: Usage = Usage()
+    policy: PolicyWords = PolicyWords()
     _look_id: str = ""
 
     _acts: ClassVar[dict[str, str]] = {"resume": "Resume tenants"}
@@ -127,7 +129,7 @@ class Tenants(ConfirmState, ListState, rx.State):
     @rx.event
     @requires(Permission.STATUS_READ)
     async def look(self, id: str):
-        """Opens a tenant's usage; the engines are asked, so it may take a moment."""
+        """Opens a tenant's usage and policy; the engines are asked, so it may take a moment."""
         if (row := self._row(id)) is None:
             return
         self._look_id, self.look_title, self.look_name = row.id, row.title, row.name
@@ -136,17 +138,27 @@ class Tenants(ConfirmState, ListState, rx.State):
         found, self.look_problem = await attempt(self._measured(id))
         self.look_busy = False
         if found is not None:
-            self.usage = found
+            self.usage, self.policy = found
 
-    async def _measured(self, id: str) -> Usage:
-        used = await core().tenants.usage(await asking(self), TenantUsageRequest(id=id))
-        return Usage(
+    async def _measured(self, id: str) -> tuple[Usage, PolicyWords]:
+        ctx = await asking(self)
+        used = await core().tenants.usage(ctx, TenantUsageRequest(id=id))
+        usage = Usage(
             words.count(used.databases, "database"),
             words.size(used.bytes_live),
             words.count(used.backups, "backup"),
             words.size(used.bytes_stored),
             ", ".join(used.unmeasured),
         )
+        tenant = await core().tenants.get(ctx, GetTenant(id=id))
+        return usage, in_words(tenant.policy, used.databases)
+
+    @rx.event
+    @requires(Permission.TENANT_ADMIN)
+    def change_policy(self):
+        """Goes from what the tenant may have to the form that changes it."""
+        self.look_open = False
+        return EditPolicy.edit(self._look_id)
 
     def _closed(self) -> None:
         self.look_open = False
@@ -233,3 +245,25 @@ class EditTenant(FormState, rx.State):
         wanted = UpdateTenant(id=self._id, title=str(data.get("title", "")).strip())
         await core().tenants.update(await asking(self), wanted)
         return [toast("success", "Title changed"), Tenants.refresh]
+
+
+class EditPolicy(FormState, rx.State):
+    """The form that changes what a tenant may have."""
+
+    name: str = ""
+    title: str = ""
+    fields: PolicyFields = PolicyFields()
+    _id: str = ""
+
+    @rx.event
+    @requires(Permission.TENANT_ADMIN)
+    async def edit(self, id: str):
+        """Opens the form for one tenant."""
+        tenant = await core().tenants.get(await asking(self), GetTenant(id=str(id)))
+        self._form_reset(shown=True)
+        self._id, self.name, self.title = tenant.id, tenant.name, tenant.title
+        self.fields = in_fields(tenant.policy)
+
+    async def _save(self, data: dict[str, Any]) -> Any:
+        tenant = await core().tenants.policies(await asking(self), from_form(self._id, data))
+        return [toast("success", f"The policy of {tenant.title} holds"), Tenants.refresh]
