@@ -1,7 +1,7 @@
 """Collections in SQLite files: one table for each, written by one lane, read by connections that can only read."""
 
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from itertools import count
@@ -26,6 +26,8 @@ Step = Callable[[sqlite3.Connection], Any]
 FEW, FEW_STEPS, PLANS = 50, 5000, 512
 #: Characters of documents in one answer beyond which the next one comes from a thread.
 HEAVY = 200_000
+#: Documents in one call from which on it has a commit of its own.
+LARGE = 32
 
 
 class SqliteCollection:
@@ -98,14 +100,13 @@ class SqliteCollection:
     async def insert_many(self, writes: Sequence[Write], at: datetime) -> list[Outcome]:
         moment = utc_text(at)
         rows = [(w.id, 1, moment, moment, w.tagged, documents.text_of(w)) for w in writes]
-        outcomes: list[Outcome] = await self._run(
-            partial(documents.insert_all, self._table, self._quota, rows)
-        )
+        work = partial(documents.insert_all, self._table, self._quota, rows)
+        outcomes: list[Outcome] = await self._run(work, large=len(rows) >= LARGE)
         return outcomes
 
     async def change_many(self, writes: Sequence[Write], at: datetime) -> list[Outcome]:
         work = partial(documents.change_all, self._table, self._quota, writes, utc_text(at))
-        outcomes: list[Outcome] = await self._run(work)
+        outcomes: list[Outcome] = await self._run(work, large=len(writes) >= LARGE)
         return outcomes
 
     async def find(self, find: Find) -> list[Row]:
@@ -173,7 +174,7 @@ class SqliteCollection:
         await self._run(lambda _lane, db: indexing.drop(db, self._table, name))
         self._files.file(self._database).narrow.clear()
 
-    async def _change(self, id: str, step: Step) -> Any:
+    def _change(self, id: str, step: Step) -> Awaitable[Any]:
         """A step on a document that must be there."""
 
         def work(lane: Lane, db: sqlite3.Connection) -> Any:
@@ -186,9 +187,9 @@ class SqliteCollection:
                     raise
                 raise documents.not_there(id) from error
 
-        return await self._one(work)
+        return self._one(work)
 
-    async def _write(self, step: Step) -> Any:
+    def _write(self, step: Step) -> Awaitable[Any]:
         """A step that makes the collection if need be."""
 
         def work(lane: Lane, db: sqlite3.Connection) -> Any:
@@ -201,16 +202,16 @@ class SqliteCollection:
             admit(lane, db, self._table)
             return within(self._quota, step, lane, db)
 
-        return await self._one(work)
+        return self._one(work)
 
-    async def _one(self, work: Callable[[Lane, sqlite3.Connection], Any]) -> Any:
+    def _one(self, work: Callable[[Lane, sqlite3.Connection], Any]) -> Awaitable[Any]:
         """One statement that changes, and with a quota its count."""
         lane = self._files.file(self._database).lane
         free = self._quota is None
-        return await lane.run(work, single=free, lone=self._table.name if free else "")
+        return lane.run(work, single=free, lone=self._table.name if free else "")
 
-    async def _run(self, work: Callable[[Lane, sqlite3.Connection], Any]) -> Any:
-        return await self._files.file(self._database).lane.run(work)
+    def _run(self, work: Callable[[Lane, sqlite3.Connection], Any], *, large: bool = False) -> Awaitable[Any]:
+        return self._files.file(self._database).lane.run(work, large=large)
 
     async def _read(self, work: Step, nothing: Any) -> Any:
         """Read on a thread; `nothing` where there is no such collection."""
@@ -249,11 +250,11 @@ class SqliteSessionCollection(SqliteCollection):
     def _few(self, sql: str, operands: list[Any], find: Find) -> list[Row] | None:
         return None  # what the transaction wrote is seen by its own connection alone
 
-    async def _one(self, work: Callable[[Lane, sqlite3.Connection], Any]) -> Any:
-        return await self._lane.inside(self._token, work, single=self._quota is None)
+    def _one(self, work: Callable[[Lane, sqlite3.Connection], Any]) -> Awaitable[Any]:
+        return self._lane.inside(self._token, work, single=self._quota is None)
 
-    async def _run(self, work: Callable[[Lane, sqlite3.Connection], Any]) -> Any:
-        return await self._lane.inside(self._token, work)
+    def _run(self, work: Callable[[Lane, sqlite3.Connection], Any], *, large: bool = False) -> Awaitable[Any]:
+        return self._lane.inside(self._token, work)
 
     async def _read(self, work: Step, nothing: Any) -> Any:
         def look(lane: Lane, db: sqlite3.Connection) -> Any:

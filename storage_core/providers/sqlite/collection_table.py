@@ -41,6 +41,7 @@ class CollectionTable:
         "name",
         "replace",
         "replace_version",
+        "rewrite",
         "start",
         "table",
         "version",
@@ -75,6 +76,8 @@ class CollectionTable:
         #: updated_at, tagged, body, id; then version
         changed = update(table).values(new).where(mine)
         self.replace = _sql(changed.returning(c.version, c.created_at))
+        #: The same as the next one, without an answer: for who has just read the row.
+        self.rewrite = _sql(changed.where(at_version))
         self.replace_version = _sql(changed.where(at_version).returning(c.version, c.created_at))
 
 

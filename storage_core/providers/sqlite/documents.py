@@ -142,7 +142,11 @@ def missed(db: sqlite3.Connection, table: CollectionTable, id: str, version: int
     row = db.execute(table.version, (id,)).fetchone()
     if row is None:
         return not_there(id)
-    return VersionConflict(f"The document {id!r} is at version {row[0]}, not {version}.", field="version")
+    return other_version(id, row[0], version)
+
+
+def other_version(id: str, there: int, wanted: int | None) -> VersionConflict:
+    return VersionConflict(f"The document {id!r} is at version {there}, not {wanted}.", field="version")
 
 
 def not_there(id: str) -> NotFound:
@@ -152,24 +156,22 @@ def not_there(id: str) -> NotFound:
 def patch(table: CollectionTable, write: Write, at: str, db: sqlite3.Connection) -> Row:
     """Read, change, write back if nobody was in between: other processes may be, where no transaction is open."""
     while True:
-        row = read_row(db, table, write.id)
-        if row is None:
+        found = db.execute(table.get, (write.id,)).fetchone()
+        if found is None:
             raise not_there(write.id)
-        if write.version is not None and row.version != write.version:
-            raise VersionConflict(
-                f"The document {write.id!r} is at version {row.version}, not {write.version}.",
-                field="version",
-            )
-        row.body = patched(row.body, write.changes or {}, write.unset)
-        row.tagged = row.tagged or write.tagged
+        version, created, _, tagged, text = found
+        if write.version is not None and version != write.version:
+            raise other_version(write.id, version, write.version)
+        body = patched(orjson.loads(text), write.changes or {}, write.unset)
+        marked = write.tagged or tagged == 1
+        row = (at, marked, dumped(body), write.id, version)
         try:
-            row.version, _ = replace(table, write.id, dumped(row.body), at, row.tagged, row.version, db)
-        except VersionConflict:
-            if write.version is not None:
-                raise
-            continue
-        row.updated_at = datetime.fromisoformat(at)
-        return row
+            written = db.execute(table.rewrite, row).rowcount
+        except sqlite3.IntegrityError as error:
+            raise clash(db, table, write.id, error) from error
+        if written:
+            times = datetime.fromisoformat(created), datetime.fromisoformat(at)
+            return Row(write.id, version + 1, *times, body, marked)
 
 
 def delete(table: CollectionTable, id: str, version: int | None, db: sqlite3.Connection) -> None:
@@ -190,16 +192,15 @@ def insert_all(
 ) -> list[Outcome]:
     """All at once, as fast as it goes; one by one if that fails."""
     admit(lane, db, table)
-    db.execute("SAVEPOINT bulk")
+    lane.mark(db)
     try:
         within(quota, lambda db: db.executemany(table.insert, rows), lane, db)
     except (sqlite3.IntegrityError, StorageError):
-        lane.counted = False  # it may have begun inside
-        db.execute("ROLLBACK TO bulk")
+        lane.back(db)
+        admit(lane, db, table)
         return [_tried(row[0], quota, partial(_inserted, table, row), lane, db) for row in rows]
     finally:
-        if db.in_transaction:
-            db.execute("RELEASE bulk")
+        lane.unmark(db)
     return [Outcome(row[0], 1) for row in rows]
 
 

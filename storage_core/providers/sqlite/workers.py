@@ -7,6 +7,9 @@ from queue import Empty, SimpleQueue
 #: Seconds without work after which a thread ends.
 IDLE = 20.0
 
+#: What is to be done, and what then tells whoever waits, if somebody does. Neither raises anything.
+Work = Callable[[], Callable[[], None] | None]
+
 
 class Workers:
     """Threads that are started when there is work and end when there is none, never more than `most`.
@@ -16,12 +19,12 @@ class Workers:
 
     def __init__(self, name: str, most: int) -> None:
         self._name, self._most = name, most
-        self._queue: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._queue: SimpleQueue[Work] = SimpleQueue()
         self._lock = threading.Lock()
         self._threads = self._load = 0
 
-    def submit(self, work: Callable[[], None]) -> None:
-        """Run it soon. It raises nothing: what goes wrong it tells to whoever waits."""
+    def submit(self, work: Work) -> None:
+        """Run it soon. Whoever is told finds the thread free already: the next work needs no other one."""
         with self._lock:
             self._load += 1
             if self._load > self._threads and self._threads < self._most:
@@ -39,10 +42,12 @@ class Workers:
                         self._threads -= 1
                         return
                 continue
-            work()
-            del work  # a thread that waits keeps nothing alive
+            tell = work()
             with self._lock:
                 self._load -= 1
+            if tell is not None:
+                tell()
+            del work, tell  # a thread that waits keeps nothing alive
 
 
 #: Shared by all files of all engines of the process; apart, so that long reads keep no write waiting.

@@ -30,15 +30,22 @@ Work = Callable[["Lane", sqlite3.Connection], Any]
 class Job:
     """Something to be done on the lane. `single`: it is one statement, or harmless if cut off, and needs no savepoint.
 
-    `lone`: it is whole without a transaction where nobody waits to share one, if this table is known.
+    `lone`: it is whole without a transaction where nobody waits to share one, if this table is known. `large`: it
+    shares its commit with no other.
     """
 
-    __slots__ = ("born", "error", "future", "lone", "result", "single", "work")
+    __slots__ = ("born", "error", "future", "large", "lone", "result", "single", "work")
 
     def __init__(
-        self, future: "asyncio.Future[Any]", work: Work, *, single: bool = False, lone: str = ""
+        self,
+        future: "asyncio.Future[Any]",
+        work: Work,
+        *,
+        single: bool = False,
+        lone: str = "",
+        large: bool = False,
     ) -> None:
-        self.future, self.work, self.single, self.lone = future, work, single, lone
+        self.future, self.work, self.single, self.lone, self.large = future, work, single, lone, large
         self.born = 0.0
         self.result: Any = None
         self.error: BaseException | None = None
@@ -47,7 +54,8 @@ class Job:
 class Lane:
     """Called on the loop, except for what begins with an underscore and is no timer: that runs on a thread.
 
-    `known` are the tables known to be collections, as of this connection; `made`: the job at hand made one.
+    `known` are the tables known to be collections, as of this connection; `made`: the job at hand made one; `alone`: it
+    has the transaction for itself.
     """
 
     def __init__(self, place: Place, name: str, landed: Callable[[], None]) -> None:
@@ -61,7 +69,7 @@ class Lane:
         self._path = self._place.located(name)
         self._inode = (0, 0)
         self.known: set[str] = set()
-        self.made = False
+        self.made = self.alone = False
         self.counted = False
         self._timers: list[asyncio.TimerHandle] = []
         self._session: object | None = None
@@ -70,21 +78,23 @@ class Lane:
     def idle(self) -> bool:
         return not (self._running or self._held or self._jobs)
 
-    async def run(self, work: Work, *, single: bool = False, lone: str = "") -> Any:
+    def run(
+        self, work: Work, *, single: bool = False, lone: str = "", large: bool = False
+    ) -> "asyncio.Future[Any]":
         """Do it, and answer when it is committed. Cancelled: it is done or not done."""
         loop = asyncio.get_running_loop()
-        job = Job(loop.create_future(), work, single=single, lone=lone)
+        job = Job(loop.create_future(), work, single=single, lone=lone, large=large)
         job.born = loop.time()
         self._put(self._jobs, job)
-        return await job.future
+        return job.future
 
-    async def inside(self, session: object, work: Work, *, single: bool = False) -> Any:
+    def inside(self, session: object, work: Work, *, single: bool = False) -> "asyncio.Future[Any]":
         """Do it inside the transaction that holds the lane; Conflict if it is over."""
         if session is not self._session:
             raise _undone()
         job = Job(asyncio.get_running_loop().create_future(), work, single=single)
         self._put(self._inner, job)
-        return await job.future
+        return job.future
 
     async def hold(self) -> object:
         """Begin a transaction that keeps the lane until `release`, or for `HOLD` seconds; answers what stands for it."""
@@ -155,19 +165,22 @@ class Lane:
             return Conflict(detail, hint="Repeat the whole transaction.")
         return Locked(detail, hint="Try again; inside a transaction use its own collections.")
 
-    def _drain(self) -> None:
-        self._drain_from(self._next())
+    def _drain(self) -> Callable[[], None] | None:
+        return self._drain_from(self._next())
 
-    def _drain_from(self, jobs: list[Job]) -> None:
+    def _drain_from(self, jobs: list[Job]) -> Callable[[], None] | None:
         """On a thread: what there is. Who gets an answer finds the lane idle if it is."""
+        done: list[Job] = []
         for _ in range(TURNS):
             if not jobs:
-                return
+                break
+            if done:
+                self._answer(done)
             done = self._work(jobs)
             jobs = self._next()
-            self._answer(done)
         if jobs:
             WRITERS.submit(partial(self._drain_from, jobs))
+        return partial(self._answer, done) if done else None
 
     def _next(self) -> list[Job]:
         """What is to be done together; nothing, and then nobody is running any more."""
@@ -177,10 +190,10 @@ class Lane:
                 if self._inner:
                     jobs.append(self._inner.popleft())
             else:
-                while self._jobs and len(jobs) < BATCH and not (jobs and self._jobs[0].work is _begin):
+                while self._jobs and len(jobs) < BATCH and not (jobs and _apart(self._jobs[0])):
                     jobs.append(self._jobs.popleft())
-                    if jobs[-1].work is _begin:
-                        self._held = True
+                    if _apart(jobs[-1]):
+                        self._held = jobs[-1].work is _begin
                         break
             self._running = bool(jobs)
             return jobs
@@ -236,13 +249,26 @@ class Lane:
             return
         db.execute("BEGIN IMMEDIATE")
         try:
-            for job in jobs:
-                if not job.future.cancelled():
-                    self._step(db, job)
+            if len(jobs) == 1:
+                self._whole(db, jobs[0])
+            else:
+                for job in jobs:
+                    if not job.future.cancelled():
+                        self._step(db, job)
             db.execute("COMMIT")
         except BaseException:
             self._undo(db)
             raise
+
+    def _whole(self, db: sqlite3.Connection, job: Job) -> None:
+        """A job that has a transaction for itself, and with it what undoes it."""
+        if job.future.cancelled():
+            return
+        self.alone = True
+        try:
+            job.result = job.work(self, db)
+        finally:
+            self.alone = False
 
     def _within(self, job: Job) -> None:
         """One job of the transaction that holds the lane, its beginning and its end included."""
@@ -279,6 +305,25 @@ class Lane:
         if not job.single:
             db.execute("RELEASE step")
 
+    def mark(self, db: sqlite3.Connection) -> None:
+        """Inside a job: `back` leads here until `unmark`. A savepoint has every page copied; a whole transaction not."""
+        if not self.alone:
+            db.execute("SAVEPOINT mark")
+
+    def back(self, db: sqlite3.Connection) -> None:
+        """Undo what the job did since; alone in its transaction, all that it did: what it made is to be made again."""
+        self.counted = False  # it may have begun since
+        if not self.alone:
+            db.execute("ROLLBACK TO mark")
+            return
+        self.known.clear()
+        db.execute("ROLLBACK")
+        db.execute("BEGIN IMMEDIATE")
+
+    def unmark(self, db: sqlite3.Connection) -> None:
+        if not self.alone and db.in_transaction:
+            db.execute("RELEASE mark")
+
     def _undo(self, db: sqlite3.Connection) -> None:
         self.known.clear()
         self.counted = False
@@ -314,6 +359,11 @@ class Lane:
             raise
         self._inode, self._db = (found.st_dev, found.st_ino), db
         return db
+
+
+def _apart(job: Job) -> bool:
+    """Whether a job shares its commit with none before it and none after it."""
+    return job.large or job.work is _begin
 
 
 def _begin(_lane: Lane, db: sqlite3.Connection) -> None:
