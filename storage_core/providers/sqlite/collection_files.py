@@ -13,7 +13,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from .collection_values import CACHE, prepare
+from .collection_values import prepare
 from .connect import BUSY_SECONDS, open_reader, translate, translate_system
 from .place import Place
 from .workers import READERS
@@ -28,6 +28,10 @@ TRUST, RENEW = 1.0, 0.25
 #: `STRIKES` reads on the loop in a row that took longer than `SLOW` seconds send those of the next `PAUSE` to threads.
 SLOW, STRIKES, PAUSE = 0.001, 3, 1.0
 STATEMENTS = 256
+#: KiB of pages that a connection keeps at most: its share of `ALL_PAGES` among the open files, within bounds.
+ALL_PAGES, FEW_PAGES, MANY_PAGES = 64 << 10, 1 << 10, 8 << 10
+#: Seconds in which files that are to be looked at gather.
+GATHER = 0.05
 _RETRY = 0.005
 
 Read = Callable[["Reader"], Any]
@@ -46,8 +50,8 @@ class Reader:
 
     __slots__ = ("db", "inode", "known", "wal")
 
-    def __init__(self, path: Path) -> None:
-        self.db = open_reader(path, wait=0, statements=STATEMENTS, cache=CACHE)
+    def __init__(self, path: Path, cache: int) -> None:
+        self.db = open_reader(path, wait=0, statements=STATEMENTS, cache=cache)
         try:
             prepare(self.db)
             self.wal = self.db.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
@@ -80,8 +84,8 @@ class File:
     """
 
     __slots__ = (
+        "_all",
         "_free",
-        "_landed",
         "_path",
         "_place",
         "_readers",
@@ -98,10 +102,9 @@ class File:
         "used",
     )
 
-    def __init__(self, place: Place, name: str, landed: Callable[["File"], None]) -> None:
-        self.name, self._place, self._path = name, place, place.located(name)
-        self._landed = landed
-        self.lane = Lane(place, name, self._after)
+    def __init__(self, place: Place, name: str, all: "Files") -> None:
+        self.name, self._place, self._path, self._all = name, place, place.located(name), all
+        self.lane = Lane(place, name, self._after, all.share)
         self.point: Reader | None = None
         self.trusted = self.renew = self.slow_until = self.used = 0.0
         self.strikes = 0
@@ -148,14 +151,10 @@ class File:
     def look_again(self, reader: Reader) -> None:
         """Have a thread see whether the file is still the one that the loop reads."""
         self.renew = math.inf
-        READERS.submit(partial(self._look, asyncio.get_running_loop(), reader))
+        self._all.look_at(self, reader)
 
-    def _look(self, loop: asyncio.AbstractEventLoop, reader: Reader) -> None:
-        same = self._is_same(reader)
-        with contextlib.suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(self._looked, reader, same)
-
-    def _looked(self, reader: Reader, same: bool) -> None:
+    def looked(self, reader: Reader, same: bool) -> None:
+        """What the thread saw."""
         if self.point is not reader:
             return
         if same:
@@ -205,9 +204,9 @@ class File:
             if not future.done():
                 future.set_result(None)
         self._settling.clear()
-        self._landed(self)
+        self._all.landed(self)
 
-    def _read(self, job: ReadJob) -> None:
+    def _read(self, job: ReadJob) -> Callable[[], None]:
         """On a thread."""
         try:
             self._answer(job)
@@ -217,11 +216,14 @@ class File:
                 job.error = translate(error, self.name)
             elif isinstance(error, OSError):
                 job.error = translate_system(error, self.name)
+        return partial(self._tell, job)
+
+    def _tell(self, job: ReadJob) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
             job.future.get_loop().call_soon_threadsafe(self._land, job)
 
     def _answer(self, job: ReadJob) -> None:
-        if job.reader is not None and not self._is_same(job.reader):
+        if job.reader is not None and not self.is_same(job.reader):
             job.reader.db.close()
             job.reader = None
         if job.reader is None:
@@ -229,7 +231,7 @@ class File:
         patience = time.monotonic() + BUSY_SECONDS
         while True:
             try:
-                job.reader = job.reader or Reader(self._path)
+                job.reader = job.reader or Reader(self._path, self._all.share())
                 job.result = job.work(job.reader)
                 return
             except sqlite3.OperationalError as error:
@@ -237,11 +239,12 @@ class File:
                     raise
             time.sleep(_RETRY)
 
-    def _is_same(self, reader: Reader) -> bool:
+    def is_same(self, reader: Reader) -> bool:
+        """On a thread: whether the reader's file is the one of that name."""
         try:
             found = self._path.stat()
-        except FileNotFoundError:
-            return False
+        except OSError:
+            return False  # whoever opens it anew says what is the matter
         return (found.st_dev, found.st_ino) == reader.inode
 
     def _land(self, job: ReadJob) -> None:
@@ -272,16 +275,17 @@ class Files:
     def __init__(self, place: Place, most: int | None = None) -> None:
         self._place, self.most = place, most or most_files()
         self.open: dict[str, File] = {}
+        self._looks: list[tuple[File, Reader]] = []
         self._sweep: asyncio.TimerHandle | None = None
 
     def file(self, name: str) -> File:
         """The file of a database; nothing is opened before it is used."""
         file = self.open.get(name)
         if file is None:
-            file = self.open[name] = File(self._place, name, self._landed)
+            file = self.open[name] = File(self._place, name, self)
             file.used = perf_counter()
             if self._sweep is None:
-                self._sweep = asyncio.get_running_loop().call_later(IDLE / 2, self._look)
+                self._sweep = asyncio.get_running_loop().call_later(IDLE / 2, self._close_idle)
             if len(self.open) > self.most:
                 self._close_some()
         return file
@@ -301,7 +305,23 @@ class Files:
         for name in list(self.open):
             await self.release(name)
 
-    def _landed(self, file: File) -> None:
+    def share(self) -> int:
+        """KiB of pages for a connection that is opened now."""
+        return max(FEW_PAGES, min(MANY_PAGES, ALL_PAGES // max(1, len(self.open))))
+
+    def look_at(self, file: File, reader: Reader) -> None:
+        """Have a thread look at the file soon, and with it at those of the next moment."""
+        if not self._looks:
+            asyncio.get_running_loop().call_later(GATHER, self._look)
+        self._looks.append((file, reader))
+
+    def _look(self) -> None:
+        """A timer."""
+        looks, self._looks = self._looks, []
+        READERS.submit(partial(_looking, asyncio.get_running_loop(), looks))
+
+    def landed(self, file: File) -> None:
+        """Something was done on a file."""
         if len(self.open) > self.most and file.idle:
             self._close_some()
 
@@ -312,7 +332,7 @@ class Files:
             del self.open[file.name]
             close_later(file.take())
 
-    def _look(self) -> None:
+    def _close_idle(self) -> None:
         """A timer: close what nobody uses."""
         before = perf_counter() - IDLE
         for file in [f for f in self.open.values() if f.idle and f.used < before]:
@@ -320,7 +340,19 @@ class Files:
             close_later(file.take())
         self._sweep = None
         if self.open:
-            self._sweep = asyncio.get_running_loop().call_later(IDLE / 2, self._look)
+            self._sweep = asyncio.get_running_loop().call_later(IDLE / 2, self._close_idle)
+
+
+def _looking(loop: asyncio.AbstractEventLoop, looks: list[tuple[File, Reader]]) -> None:
+    """On a thread."""
+    seen = [(file, reader, file.is_same(reader)) for file, reader in looks]
+    with contextlib.suppress(RuntimeError):  # the loop is closed
+        loop.call_soon_threadsafe(_looked, seen)
+
+
+def _looked(seen: list[tuple[File, Reader, bool]]) -> None:
+    for file, reader, same in seen:
+        file.looked(reader, same)
 
 
 def _close_all(connections: list[sqlite3.Connection]) -> None:

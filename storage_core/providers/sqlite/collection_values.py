@@ -21,8 +21,6 @@ from ...domain.errors import Unsupported
 from ...domain.query import Path, kind_of, value_at
 
 ABSENT, FALSE, TRUE, REST = -math.inf, b"\x00", b"\x01", b"\x02"
-#: KiB of pages that a connection keeps.
-CACHE = 1024
 MAX_NUMBERS = 5
 _EXACT = "sc_value"
 _AWKWARD = frozenset('"\\%') | {chr(n) for n in range(32)}

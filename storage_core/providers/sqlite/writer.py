@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from ...domain.errors import Conflict, Locked, StorageError
-from .collection_values import CACHE, prepare
+from .collection_values import prepare
 from .connect import BUSY_SECONDS, open_writer, translate, translate_system
 from .place import Place
 from .workers import WRITERS
@@ -58,8 +58,9 @@ class Lane:
     has the transaction for itself.
     """
 
-    def __init__(self, place: Place, name: str, landed: Callable[[], None]) -> None:
-        self._place, self._name, self._landed = place, name, landed
+    def __init__(self, place: Place, name: str, landed: Callable[[], None], share: Callable[[], int]) -> None:
+        """:param landed: called on the loop after jobs are done. :param share: KiB of pages that it may keep."""
+        self._place, self._name, self._landed, self._share = place, name, landed, share
         self._jobs: deque[Job] = deque()
         self._inner: deque[Job] = deque()
         self._lock = threading.Lock()
@@ -350,7 +351,7 @@ class Lane:
         self.counted = False
         self._path = self._place.file(self._name)
         found = self._path.stat()
-        db = open_writer(self._path, statements=STATEMENTS, cache=CACHE)
+        db = open_writer(self._path, statements=STATEMENTS, cache=self._share())
         try:
             prepare(db)
             db.execute("PRAGMA synchronous=FULL")
