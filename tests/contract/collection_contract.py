@@ -325,6 +325,26 @@ class CollectionContract:
         assert await some.find(Find()) == [Row("a", 3, T0, T1, {"r": 1, "x": {"y": 1}})]
         assert await some.insert_many([], T0) == [] == await some.change_many([], T0)
 
+    async def test_the_first_bulk_call_of_all_may_fail_in_part(
+        self, collections: Collections, database: str, name: str
+    ) -> None:
+        tight = collections.collection(database, name, Quota(documents=60))
+        calls = [
+            [Write(f"{n}-{i}", {"n": n}) for i in (*range(size), 0)] for n, size in enumerate((40, 2, 15))
+        ]
+        found = await asyncio.gather(
+            *(tight.insert_many(writes, T0) for writes in calls),
+            tight.insert("0-0", {}, T0),
+            return_exceptions=True,
+        )
+        for outcomes in found[:3]:
+            assert isinstance(outcomes, list)
+            assert isinstance(outcomes[-1].error, NameTaken) and all(o.error is None for o in outcomes[1:-1])
+        assert (found[0][0].error is None) != (found[3] is None)  # type: ignore[index]  # a list
+        assert await tight.count(None) == 57
+        more = await tight.insert_many([Write(f"more-{i}", {}) for i in range(40)], T0)
+        assert [o.error is None for o in more] == [True] * 3 + [False] * 37
+
     async def test_a_thousand_at_once(self, some: Collection) -> None:
         writes = [Write(f"{i:05}", {"i": i, "s": str(i % 7)}) for i in range(1000)]
         assert all(o.version == 1 for o in await some.insert_many(writes, T0))

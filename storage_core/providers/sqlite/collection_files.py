@@ -317,7 +317,8 @@ class Files:
 
     def _look(self) -> None:
         """A timer."""
-        looks, self._looks = self._looks, []
+        looks = self._looks
+        self._looks = []
         READERS.submit(partial(_looking, asyncio.get_running_loop(), looks))
 
     def landed(self, file: File) -> None:
