@@ -92,7 +92,7 @@ async def add_tenant(page: Page) -> None:
     await expect(row(page, "acme")).to_contain_text("Acme Größe & Co. 🏭")
 
 
-async def add_database(page: Page, name: str, provider: str) -> str:
+async def add_database(page: Page, name: str, provider: str, isolation: str = "") -> str:
     """Creates a database; answers its address."""
     await go(page, "Databases")
     await page.get_by_role("button", name="New database").first.click()
@@ -101,6 +101,9 @@ async def add_database(page: Page, name: str, provider: str) -> str:
     choices = dialog.get_by_label("Provider")
     await choices.select_option(label=await choices.locator("option", has_text=provider).inner_text())
     await dialog.get_by_label("Tenant", exact=True).select_option(label="Acme Größe & Co. 🏭")
+    if isolation:
+        await dialog.get_by_text("Namespace, isolation and settings").click()
+        await dialog.get_by_label("Isolation").select_option(label=isolation)
     await dialog.get_by_role("button", name="Create database").click()
     await arrive(page, name)
     await expect(page.get_by_role("main")).to_contain_text("ready")
@@ -218,8 +221,10 @@ async def test_from_the_setup_link_to_rows_that_came_back(
             for part, expected in kept.before.items():
                 assert after[part] == expected, f"{kept.name}: {part}"
 
+    await add_database(page, "small", "local-postgresql", "A schema in the shared database")
+    await expect(page.get_by_role("main")).to_contain_text("sc_shared/sc_acme_small_")
     await go(page, "Dashboard")
-    await expect(page.get_by_role("link", name=re.compile("Databases 3"))).to_be_visible()
+    await expect(page.get_by_role("link", name=re.compile("Databases 4"))).to_be_visible()
 
 
 async def prove_live(browser: BrowserContext, page: Page, journey: list[Kept]) -> None:
