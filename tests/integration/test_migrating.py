@@ -67,7 +67,10 @@ async def tenants_on(ground: Ground, kinds: Iterable[str]) -> list[Tenant]:
     made = []
     for number, kind in enumerate(kinds):
         tenant = await ground.tenant(f"m{number}")
-        await ground.database(tenant, kind=kind)
+        if kind == "schema":
+            await ground.database(tenant, kind="postgresql", isolation=kind)
+        else:
+            await ground.database(tenant, kind=kind)
         made.append(tenant)
     return made
 
@@ -83,7 +86,7 @@ def outcomes(report: MigrationReport) -> dict[str, tuple[str, str | None, str | 
 
 
 async def test_every_tenant_ends_at_the_newest_revision(ground: Ground, scripts: Path) -> None:
-    tenants = await tenants_on(ground, ["sqlite", "postgresql", "sqlite", "postgresql"])
+    tenants = await tenants_on(ground, ["sqlite", "postgresql", "schema", "schema"])
     written(scripts, FIRST)
     report = await ground.factory.migrate(scripts)
     assert (report.target, report.ok) == ("r1", True)
