@@ -15,6 +15,7 @@ from .hashing import SESSION, major_of
 from .limits import Limits, read_limits
 from .owners import DATABASE, GRANTS, OF_ITSELF, OWNER, ROLES_KIND, roles_of
 from .owners import KINDS as OWNER_KINDS
+from .plain import restrict
 from .restore import PostgresRestore
 from .scope import at_home, of_its_own
 from .sql import checked_database
@@ -76,6 +77,7 @@ class PostgresBackup:
         connection = await self._dialer.connect(checked_database(name), SESSION)
         try:
             with self._dialer.errors.speaking(name):
+                await restrict(connection)
                 worded_by = major_of(like.method)
                 async with connection.transaction(isolation="repeatable_read", readonly=True):
                     wanted = {(o.kind, o.name): o for o in like.objects}

@@ -7,6 +7,7 @@ A dump's rows are hashed as they pass (`stream`), a restored database's are read
 
 import json
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from ...domain.backup import ManifestObject
 from .definitions import SCOPE, USER, is_scoped, own
 from .dial import Connection
 from .hashing import Lines
+from .plain import CODED, unchanged
 from .sql import ident
 
 TABLE, EXTENSION_ROWS = "table", "extension rows"
@@ -23,15 +25,17 @@ COLUMNS = """array(select a.attname::text from pg_attribute a
 DUMPED = COLUMNS.format("a.attgenerated = ''", "a.attnum")
 BY_NAME = 'a.attname collate "C"'
 
+CHILD = "(not c.relispartition and exists (select from pg_inherits i where i.inhrelid = c.oid))"
+#: Generated columns are read by a query, which nothing but PostgreSQL's own code may come into.
+COMPUTED = f"""(x.extname is null and exists (select from pg_attribute a where a.attrelid = c.oid and a.attgenerated = 's'
+    and not a.attisdropped) and not {CODED.format("c.oid")})"""
 # An extension's table may have more columns, generated ones too, where a copy gets another version of it.
-APART = f"""case when x.extname is not null then {COLUMNS.format("a.attgenerated = ''", BY_NAME)}
-  when not c.relispartition and exists (select from pg_inherits i where i.inhrelid = c.oid)
-    or exists (select from pg_attribute a where a.attrelid = c.oid and a.attgenerated = 's' and not a.attisdropped)
-  then {COLUMNS.format("a.attgenerated <> 'v'", BY_NAME)} else '{{}}' end"""
+APART = f"""case when {COMPUTED} then {COLUMNS.format("a.attgenerated <> 'v'", BY_NAME)}
+  when x.extname is not null or {CHILD} then {COLUMNS.format("a.attgenerated = ''", BY_NAME)} else '{{}}' end"""
 
 TABLES = f"""
 select c.oid::int8 as oid, n.nspname::text as schema, c.relname::text as relation,
-  format('%I.%I', n.nspname, c.relname) as name, c.relkind::text as kind, {DUMPED} as columns, {APART} as apart,
+  format('%I.%I', n.nspname, c.relname) as name, c.relkind::text as kind, {DUMPED} as columns, {APART} as apart, {COMPUTED} as computed,
   x.extname::text as extension, coalesce(x.condition, '') as condition
 from pg_class c join pg_namespace n on n.oid = c.relnamespace
 left join (select e.extname, k.relation, k.condition from pg_extension e, unnest(e.extconfig, e.extcondition)
@@ -55,8 +59,9 @@ class Table:
     """`kind` r holds rows, p is the parent of partitions; `columns` are those a dump has, in its order.
 
     `apart` are the columns, in order of name, of a table that has to be read apart from the dump: dumps leave generated
-    columns out and a restore computes them anew, a child gets its parent's order of columns, and of a table that belongs
-    to an extension people's are only the rows that meet its `condition` (a clause, or empty).
+    columns out and a restore computes them anew (`computed`; where the table brings code of its own, what they are made of
+    has to do), a child gets its parent's order of columns, and of a table that belongs to an extension people's are only
+    the rows that meet its `condition` (a clause, or empty).
     """
 
     oid: int
@@ -66,6 +71,7 @@ class Table:
     kind: str
     columns: tuple[str, ...]
     apart: tuple[str, ...]
+    computed: bool
     extension: str | None
     condition: str
 
@@ -111,9 +117,11 @@ async def read_large_objects(connection: Connection) -> list[ManifestObject]:
 
 
 async def _read(connection: Connection, table: Table) -> Lines:
-    if table.apart or table.condition:
+    if table.computed or table.condition:
         columns = ", ".join(map(ident, table.apart))
-        return await _answered(connection, f"select {columns} from only {table.name} {table.condition}")
+        query = f"select {columns} from only {table.name} {table.condition}"
+        async with unchanged(connection, table.oid, table.name) if table.computed else nullcontext():
+            return await _answered(connection, query)
     lines = Lines()
 
     async def take(data: bytes) -> None:
@@ -122,7 +130,7 @@ async def _read(connection: Connection, table: Table) -> Lines:
     await connection.copy_from_table(
         table.relation,
         schema_name=table.schema,
-        columns=table.columns or None,
+        columns=table.apart or table.columns or None,
         output=take,
         encoding=_encoding(connection),
     )

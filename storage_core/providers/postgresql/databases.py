@@ -60,12 +60,15 @@ class PostgresDatabases:
         pool: Pool,
         own: OwnMarks | None = None,
         release: Callable[[str], None] = lambda name: None,
+        dropped: Callable[[str], Awaitable[None]] | None = None,
     ) -> None:
         """:param own: answers the marks of databases that are the console's own: nobody's to look into or drop.
         :param release: lets go of what this process keeps open of a database.
+        :param dropped: removes what belonged to a database and lies beside it.
         """
         self._dialer, self._pool, self._own, self._release = dialer, pool, own or _nothing, release
         self._shared = SharedDatabase(pool)
+        self._dropped = dropped
 
     def location(self, name: str) -> str:
         host = f"[{self._dialer.host}]" if ":" in self._dialer.host else self._dialer.host
@@ -119,9 +122,11 @@ class PostgresDatabases:
         self._release(name)
         if schema_in(name) is not None:
             await self._shared.drop(name)
-            return
-        async with self._pool.admin() as connection:
-            await connection.execute(f"drop database if exists {ident(name)} with (force)")
+        else:
+            async with self._pool.admin() as connection:
+                await connection.execute(f"drop database if exists {ident(name)} with (force)")
+        if self._dropped is not None:
+            await self._dropped(name)
 
     async def existing(self) -> tuple[ExistingDatabase, ...]:
         own = await self._own()

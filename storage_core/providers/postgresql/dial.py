@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from copy import copy
 
 import asyncpg
 
@@ -57,6 +58,13 @@ class Dialer:
         self.errors = ErrorMap(self.host, self.port, self.user, endpoint.tls, password)
         if not self.host.isprintable() or any(c in self.host for c in "/,@ "):
             raise InvalidRequest("The host is not a name or an address.", field=field)
+
+    def signed_in_as(self, user: str, password: str) -> "Dialer":
+        """The way to the same server as somebody else."""
+        other = copy(self)
+        other.user, other.password = user, password
+        other.errors = ErrorMap(self.host, self.port, user, self.endpoint.tls, password)
+        return other
 
     @property
     def verifies(self) -> bool:

@@ -17,6 +17,7 @@ from .dial import Connection, Dialer
 from .facts import Facts, read_facts
 from .hashing import SESSION, Lines, method_of
 from .owners import the_roles
+from .plain import restrict
 from .process import Child, run
 from .scope import facts_of_schema, only
 from .stream import DumpReader
@@ -138,6 +139,7 @@ async def _attempt(
         connection, address = await dialer.dial(name, settings)
     try:
         with errors.speaking(name):
+            await restrict(connection)
             tools = await toolbox.fitting(connection.get_server_version().major, dialer.endpoint.tls)
             moment = await hold_still(connection)
             facts = await read_facts(connection, tools.major)

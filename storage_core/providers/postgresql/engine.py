@@ -20,11 +20,12 @@ from .databases import OwnMarks, PostgresDatabases
 from .dial import CONNECT_SECONDS, Dialer
 from .dump import version_text
 from .errors import createdb_hint
+from .guests import Guests
 from .logins import PostgresLogins
 from .pool import Pool
 from .pooler import pooler_of, tried
 from .sessions import PostgresSessions
-from .tables import PostgresTables
+from .tables import SETTINGS, PostgresTables
 from .tools import Toolbox
 
 ROLE = "select rolsuper, rolcreatedb, rolbypassrls from pg_roles where rolname = current_user"
@@ -56,18 +57,20 @@ class PostgresEngine:
         self._dialer = Dialer(endpoint, password, connect_seconds, outbound)
         self._pool = Pool(self._dialer)
         self._toolbox = Toolbox(bin_dir)
-        self._databases = PostgresDatabases(self._dialer, self._pool, own, self._let_go)
+        self._databases = PostgresDatabases(self._dialer, self._pool, own, self._let_go, self._gone)
         self.databases = self._databases
-        self.tables: PostgresTables | None = PostgresTables(self._pool)
         self._collections = PostgresCollections(
             self._dialer, self._databases.refuse_own, None if maker is None else partial(maker, endpoint)
         )
         self.collections: Collections | None = self._collections
+        logins = PostgresLogins(self._pool, self._collections)
+        self._guests = Guests(self._dialer, self._pool, logins, self._databases.refuse_own, SETTINGS)
+        self.tables: PostgresTables | None = PostgresTables(self._pool, self._guests)
         self._pooler = pooler_of(endpoint, password, connect_seconds, outbound)
         self._sessions = PostgresSessions(self._dialer, self._databases.refuse_own, self._pooler)
         self.sessions: Sessions | None = self._sessions
         self.documents: Documents | None = None
-        self.logins: PostgresLogins | None = PostgresLogins(self._pool, self._collections)
+        self.logins: PostgresLogins | None = logins
         self.backup: PostgresBackup | None = PostgresBackup(
             self._dialer, self._toolbox, self._databases, lock_seconds
         )
@@ -123,9 +126,14 @@ class PostgresEngine:
 
     def _let_go(self, database: str) -> None:
         self._collections.forget(database)
+        self._guests.forget(database)
+
+    async def _gone(self, database: str) -> None:
+        await self._guests.gone(database)
 
     async def close(self) -> None:
         self._collections.close()
+        await self._guests.close()
         await self._sessions.close()
         await self._pool.close()
 

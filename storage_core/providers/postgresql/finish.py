@@ -7,6 +7,7 @@ import asyncpg
 from .dial import Connection
 from .facts import Facts
 from .limits import Limits
+from .roles import passing
 from .sql import ident, literal
 
 #: Parameters whose value is a list of quoted names: each name is a literal of its own.
@@ -53,7 +54,7 @@ async def _grants(connection: Connection, target: str, facts: Facts, limits: Lim
         await connection.execute(f"alter {target} owner to {ident(facts.owner)}")
     await connection.execute(f"revoke all on {target} from public")
     for role, privilege, again in facts.grants:
-        if role is None or role in limits.roles:
+        if role is None or (role in limits.roles and not passing(role)):
             whom = "public" if role is None else ident(role)
             option = " with grant option" if again else ""
             await connection.execute(f"grant {privilege} on {target} to {whom}{option}")

@@ -7,6 +7,7 @@ from ...domain.backup import ManifestObject
 from .contents import EXTENSION_ROWS
 from .definitions import EXTENSION, POLICY_NOTE
 from .dial import Connection
+from .roles import passing
 
 #: Kinds only a superuser can make, with their names in an archive's table of contents.
 SUPERUSER_KINDS = {
@@ -41,7 +42,7 @@ class Limits:
     settings: frozenset[str]
 
     def missing(self, roles: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(role for role in roles if role not in self.roles)
+        return tuple(role for role in roles if role not in self.roles and not passing(role))
 
     def keeps_owners(self, roles: tuple[str, ...]) -> bool:
         """Whether owners and grants that name these roles come back here: all of them, or none."""

@@ -4,18 +4,25 @@ import base64
 import hashlib
 import hmac
 import os
+from collections.abc import Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 
-from ...domain.errors import Conflict, InvalidRequest
+from asyncpg import exceptions as pg
+
+from ...domain.errors import Conflict, InvalidRequest, MissingPrivilege
 from ...domain.naming import schema_in, server_name
 from ...domain.record import Quota
 from .collections import PostgresCollections
 from .definitions import USER
 from .dial import APPLICATION, Connection
 from .pool import Pool
+from .roles import PASSING
 from .sql import MAX_NAME_BYTES, ident, literal
 
 SUFFIX = "_2"
+#: Two who grant on the same table at once: one of them would fail.
+GRANTING_LOCK = 7_230_422
 ITERATIONS = 4096
 #: Said of roles that are leased out; how many connections one may have at once.
 LEASE_MARK, LEASED = "storage-console: leased", 20
@@ -32,8 +39,29 @@ where usename = $1 and (application_name <> $2 or state = 'idle') and pid <> pg_
 
 
 END_ALL = "select pg_terminate_backend(pid) from pg_stat_activity where usename = $1"
+#: Databases that grant a role something: besides its own, copies of it that were restored.
+GRANTING = """
+select distinct d.datname::text from pg_shdepend s join pg_database d on d.oid = s.dbid
+where s.refclassid = 'pg_authid'::regclass and s.refobjid = (select oid from pg_roles where rolname = $1)
+"""
 SCHEMAS = f"""
 select n.nspname::text from pg_namespace n where {USER} and has_schema_privilege(n.oid, 'usage') order by 1
+"""  # noqa: S608 - constants
+#: What lies in a schema and is ours to grant; where one table is not, granting on all of them fails.
+GRANTABLE = """
+select c.relkind = 'S' as counter, array_agg(format('%I.%I', n.nspname, c.relname)) as names
+from pg_class c join pg_namespace n on n.oid = c.relnamespace
+where n.nspname = $1 and c.relkind in ('r', 'p', 'v', 'm', 'f', 'S')
+  and case when c.relkind = 'S' then has_sequence_privilege(c.oid, 'select with grant option')
+    else has_table_privilege(c.oid, 'select with grant option') end
+group by 1
+"""
+
+
+#: Leased logins whose time is over: most are ended by who leased them; a crash, or a restore, leaves some.
+OVER = f"""
+select rolname::text from pg_roles where rolname ~ '{PASSING}' and rolvaliduntil < now()
+  and shobj_description(oid, 'pg_authid') = $1
 """  # noqa: S608 - constants
 
 
@@ -66,11 +94,10 @@ class PostgresLogins:
 
     async def lease(self, user: str, password: str, database: str, until: datetime, *, write: bool) -> None:
         verifier = literal(scram_verifier(password))
-        ends = literal(until.astimezone(UTC).isoformat())
         async with self._pool.admin() as connection, connection.transaction():
             _, acting = await connection.fetchval(WHO) or ("", "")
             await connection.execute(
-                f"create role {ident(user)} login password {verifier} valid until {ends} connection limit {LEASED}"
+                f"create role {ident(user)} login password {verifier} valid until {_moment(until)} connection limit {LEASED}"
             )
             await connection.execute(f"comment on role {ident(user)} is {literal(LEASE_MARK)}")
             shared = ident(server_name(database))
@@ -80,10 +107,27 @@ class PostgresLogins:
                     f"alter role {ident(user)} in database {shared} set search_path to {ident(own)}"
                 )
             await connection.execute(f"grant {ident(user)} to {ident(acting)}")
+        await self.grant(user, database, write=write)
+
+    async def renew(self, user: str, until: datetime) -> None:
+        """Let a leased login work until then."""
+        async with self._pool.admin() as connection:
+            await connection.execute(f"alter role {ident(user)} valid until {_moment(until)}")
+
+    async def grant(self, user: str, database: str, *, write: bool) -> None:
+        """Let a leased login do what it may with all that is in its database now."""
         async with self._pool.visit(database) as connection, connection.transaction():
-            for schema in await connection.fetch(SCHEMAS):
-                for grant in _grants(write):
-                    await connection.execute(grant.format(schema=ident(schema[0]), user=ident(user)))
+            await connection.execute(f"select pg_advisory_xact_lock({GRANTING_LOCK})")
+            for (schema,) in await connection.fetch(SCHEMAS):
+                await _grant(connection, user, schema, write=write)
+
+    async def end_over(self) -> None:
+        """End what is left of leased logins whose time is over; those of other makers stay."""
+        async with self._pool.admin() as connection:
+            over = await connection.fetch(OVER, LEASE_MARK)
+        for (user,) in over:
+            with suppress(MissingPrivilege):
+                await self.end_lease(user, "")
 
     async def prepare(self, database: str, collection: str | None, quota: Quota | None) -> None:
         await self._collections.prepare(database, collection, quota)
@@ -97,11 +141,9 @@ class PostgresLogins:
                 raise Conflict(f"The role {user!r} is not a leased one.")
             await connection.execute(f"alter role {ident(user)} nologin")
             await connection.fetch(END_ALL, user)
-            there = await connection.fetchval(
-                "select 1 from pg_database where datname = $1", server_name(database)
-            )
-        if there:
-            async with self._pool.visit(database) as connection:
+            granting = await connection.fetch(GRANTING, user)
+        for (name,) in granting:
+            async with self._pool.visit(name) as connection:
                 await connection.execute(f"drop owned by {ident(user)}")
         async with self._pool.admin() as connection:
             await connection.execute(
@@ -110,17 +152,31 @@ class PostgresLogins:
             await connection.execute(f"drop role {ident(user)}")
 
 
-def _grants(write: bool) -> tuple[str, ...]:
+async def _grant(connection: Connection, user: str, schema: str, *, write: bool) -> None:
     """What a leased login may do in one schema, with what is made there later by the signed-in user."""
     rows = "select, insert, update, delete" if write else "select"
     counters = "usage, select, update" if write else "select"
-    return (
-        "grant usage on schema {schema} to {user}",  # and never create: what a login makes could outlive it as another's
-        f"grant {rows} on all tables in schema {{schema}} to {{user}}",
-        f"grant {counters} on all sequences in schema {{schema}} to {{user}}",
-        f"alter default privileges in schema {{schema}} grant {rows} on tables to {{user}}",
-        f"alter default privileges in schema {{schema}} grant {counters} on sequences to {{user}}",
-    )
+    place, whom = ident(schema), ident(user)
+    # never create: what a login makes could outlive it as another's
+    await connection.execute(f"grant usage on schema {place} to {whom}")
+    for counter, names in await connection.fetch(GRANTABLE, schema):
+        what = f"{counters} on sequence" if counter else f"{rows} on table"
+        await connection.execute(f"grant {what} {', '.join(names)} to {whom}")
+    defaults = f"alter default privileges in schema {place} grant"
+    await connection.execute(f"{defaults} {rows} on tables to {whom}")
+    await connection.execute(f"{defaults} {counters} on sequences to {whom}")
+
+
+async def stand_in(connection: Connection, users: Iterable[str]) -> None:
+    """Let there be roles of these names, so that an archive's grants find them; nobody can sign in as one that was not.
+
+    They are ended like leased logins that a crash left.
+    """
+    for user in users:
+        with suppress(pg.DuplicateObjectError):
+            async with connection.transaction():
+                await connection.execute(f"create role {ident(user)} valid until 'tomorrow'")
+                await connection.execute(f"comment on role {ident(user)} is {literal(LEASE_MARK)}")
 
 
 async def _make(connection: Connection, login: str, acting: str, other: str) -> None:
@@ -137,6 +193,10 @@ async def _make(connection: Connection, login: str, acting: str, other: str) -> 
         )
     await connection.execute(f"grant {ident(acting)} to {ident(other)}")
     await connection.execute(f"alter role {ident(other)} set role = {ident(acting)}")
+
+
+def _moment(at: datetime) -> str:
+    return literal(at.astimezone(UTC).isoformat())
 
 
 def scram_verifier(password: str) -> str:

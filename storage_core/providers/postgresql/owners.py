@@ -11,6 +11,7 @@ import json
 from ...domain.backup import ManifestObject
 from .definitions import SCOPE, USER, is_scoped, own
 from .dial import Connection
+from .roles import PASSING
 from .wording import digest
 
 OWNER, GRANTS, DEFAULTS, ROLES_KIND = "owner", "grants", "default privileges", "roles"
@@ -52,12 +53,12 @@ OWNED = (
     ("pg_publication", "pubowner", None, None, "true"),
 )
 
-#: A list of grants as text in one order, and the roles in it.
-GRANTED = """select string_agg(g.text, ',' order by g.text collate "C"), array_agg(distinct g.role)
+#: A list of grants as text in one order, and the roles in it; what roles have that are made for a while is left out.
+GRANTED = f"""select string_agg(g.text, ',' order by g.text collate "C"), array_agg(distinct g.role)
   from (select distinct coalesce(quote_ident(r.rolname), 'public') || '=' || a.privilege_type
       || case when a.is_grantable then '*' else '' end as text, coalesce(r.rolname, '')::text as role
-    from aclexplode({0}) a left join pg_roles r on r.oid = a.grantee
-    where (a.grantee = 0 or r.rolname is not null) {1}) g"""
+    from aclexplode({{0}}) a left join pg_roles r on r.oid = a.grantee
+    where (a.grantee = 0 or r.rolname !~ '{PASSING}') {{1}}) g"""
 
 COLUMN_GRANTS = f"""select i.type || ' ' || i.identity, g.text, g.roles
 from pg_attribute a join pg_class c on c.oid = a.attrelid join pg_namespace n on n.oid = c.relnamespace,
@@ -70,7 +71,7 @@ DEFAULT_GRANTS = f"""select concat_ws(' ', 'of', quote_ident(o.rolname), 'in ' |
   coalesce(g.text, ''), array_append(coalesce(g.roles, '{{}}'), o.rolname::text)
 from pg_default_acl d join pg_roles o on o.oid = d.defaclrole left join pg_namespace n on n.oid = d.defaclnamespace,
   lateral ({GRANTED.format("d.defaclacl", "")}) g(text, roles)
-where {SCOPE} is null or n.nspname = {SCOPE}"""
+where (d.defaclnamespace = 0 or g.text is not null) and ({SCOPE} is null or n.nspname = {SCOPE})"""
 
 THE_DATABASE = f"""select pg_get_userbyid(x.datdba)::text, coalesce(g.text, ''), coalesce(g.roles, '{{}}')
 from pg_database x, lateral ({GRANTED.format("coalesce(x.datacl, acldefault('d', x.datdba))", "and a.grantee <> x.datdba")}

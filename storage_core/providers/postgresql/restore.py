@@ -17,8 +17,10 @@ from .facts import LIMIT, Facts, parse_facts
 from .finish import finish
 from .hashing import TEXT
 from .limits import Limits, read_limits
+from .logins import stand_in
 from .owners import DATABASE, DEFAULTS, GRANTS
 from .process import Child, run
+from .roles import passing
 from .scope import remember
 from .toc import Selection, select
 from .tools import Sign, Toolbox, Tools, private_file, signed_in
@@ -122,6 +124,8 @@ class PostgresRestore:
                 target = Target(name, facts, limits, tools, server, grants)
                 if not facts.public:
                     await connection.execute("drop schema if exists public")
+                if target.keeps_owners:
+                    await stand_in(connection, [role for role in facts.roles if passing(role)])
             with signed_in(self._dialer, name, address) as sign:
                 try:
                     selection = await self._load(members, target, sign)

@@ -6,18 +6,29 @@ floats become JSON's; everything else stays text.
 
 # ruff: noqa: S608 - every name in these statements is quoted, every value a parameter
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from typing import Any
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import Any, TypeVar
 
+import asyncpg
 from asyncpg import exceptions as pg
 
-from ...domain.errors import Conflict, InvalidRequest, NameTaken, NotFound, VersionConflict
+from ...domain.errors import (
+    Conflict,
+    InvalidRequest,
+    MissingPrivilege,
+    NameTaken,
+    NotFound,
+    VersionConflict,
+)
 from ...domain.naming import said
 from ...domain.query import Node
 from ...domain.table import CUT, Column, RowsFind, Table, TableRow
 from .definitions import USER
 from .dial import Connection
+from .guests import Guests, NoGuest
+from .plain import is_coded, restrict
 from .pool import Pool
 from .rows import NO_KEY, Relation, Statement, changeable, key_text, keyed, missing, shown, writable
 from .sql import ident
@@ -36,8 +47,8 @@ RELATION = f"""
 select c.oid::int8 as oid, format('%I.%I', n.nspname, c.relname) as name, c.relkind::text as kind,
   coalesce((select i.indkey::int2[] from pg_index i where i.indrelid = c.oid and i.indisprimary), '{{}}') as key
 from pg_class c join pg_namespace n on n.oid = c.relnamespace
-where c.oid = to_regclass($1) and c.relkind in ('r', 'p', 'v', 'm', 'f') and {USER}
-"""
+where array[n.nspname::text, c.relname::text] = parse_ident($1) and c.relkind in ('r', 'p', 'v', 'm', 'f') and {USER}
+"""  # by its name alone: who may not use a schema is told so later
 COLUMNS = """
 select a.attnum as number, a.attname::text as name, format_type(a.atttypid, a.atttypmod) as type,
   format_type(a.atttypid, -1) as bare, a.attnotnull as filled,
@@ -61,34 +72,52 @@ NO_NAME = (
 NOT_WANTED = (pg.IntegrityConstraintViolationError, pg.RaiseError, pg.GeneratedAlwaysError)
 
 
-class PostgresTables:
-    """The tables port over short visits."""
+#: What a session may be told to end after, and when ours ends it: code in it can lift its own limit.
+LATEST = SECONDS + 5
 
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
+T = TypeVar("T")
+Work = Callable[[Connection], Awaitable[T]]
+
+
+class PostgresTables:
+    """The tables port. Work is done by the database's guest; see `guests`.
+
+    Where there can be none, tables that bring no code are read with our own rights, and nothing else is done.
+    """
+
+    def __init__(self, pool: Pool, guests: Guests) -> None:
+        self._pool, self._guests = pool, guests
 
     async def describe(self, database: str, table: str) -> Table:
-        async with self._visit(database) as connection:
+        async def work(connection: Connection) -> Table:
             return (await _described(connection, table)).table
 
+        return await self._reading(database, work)
+
     async def find(self, database: str, table: str, find: RowsFind) -> list[TableRow]:
-        async with self._visit(database) as connection:
+        async def work(connection: Connection) -> list[TableRow]:
             return await _found(connection, await _described(connection, table), find)
 
+        return await self._reading(database, work, table)
+
     async def count(self, database: str, table: str, where: Node | None, most: int) -> int:
-        async with self._visit(database) as connection:
+        async def work(connection: Connection) -> int:
             described = await _described(connection, table)
             sql = Statement(described)
             test = sql.where(where)
             query = f"select count(*) from (select from {described.name} where {test} limit {int(most)}) x"
             return int(await connection.fetchval(query, *sql.values) or 0)
 
+        return await self._reading(database, work, table)
+
     async def get(self, database: str, table: str, key: str) -> TableRow:
-        async with self._visit(database) as connection:
+        async def work(connection: Connection) -> TableRow:
             return await _row(connection, await _described(connection, table), key)
 
+        return await self._reading(database, work, table)
+
     async def insert(self, database: str, table: str, data: Mapping[str, Any]) -> TableRow:
-        async with self._visit(database) as connection:
+        async def work(connection: Connection) -> TableRow:
             described = changeable(await _described(connection, table))
             sql = Statement(described)
             columns = [writable(described, name) for name in data]
@@ -103,10 +132,12 @@ class PostgresTables:
                 raise Conflict("The table's own rules put no row there.")
             return await _row(connection, described, key_text(tuple(row)))
 
+        return await self._writing(database, work)
+
     async def update(
         self, database: str, table: str, key: str, data: Mapping[str, Any], was: Mapping[str, Any]
     ) -> TableRow:
-        async with self._visit(database) as connection, connection.transaction():
+        async def work(connection: Connection) -> TableRow:
             described = changeable(await _described(connection, table))
             if not data:
                 raise InvalidRequest(
@@ -124,8 +155,10 @@ class PostgresTables:
                 raise missing(described, key)
             return await _row(connection, described, key_text(tuple(row)))
 
+        return await self._writing(database, work)
+
     async def delete(self, database: str, table: str, key: str, was: Mapping[str, Any]) -> None:
-        async with self._visit(database) as connection, connection.transaction():
+        async def work(connection: Connection) -> None:
             described = changeable(await _described(connection, table))
             await _still(connection, described, key, was)
             sql = Statement(described)
@@ -137,32 +170,104 @@ class PostgresTables:
             ):
                 raise missing(described, key)
 
+        await self._writing(database, work)
+
+    async def _reading(self, database: str, work: Work[T], table: str | None = None) -> T:
+        """:param table: what is read of it, besides its description."""
+        try:
+            return await self._as_guest(database, work, readonly=True)
+        except NoGuest as none:
+            async with self._plainly(database) as connection:
+                if table is not None:
+                    await _refuse_code(connection, table, none)
+                return await work(connection)
+
+    async def _writing(self, database: str, work: Work[T]) -> T:
+        try:
+            return await self._as_guest(database, work, readonly=False)
+        except NoGuest as none:
+            raise MissingPrivilege(f"Rows cannot be changed here: {none.why}", hint=none.hint) from none
+
+    async def _as_guest(self, database: str, work: Work[T], *, readonly: bool) -> T:
+        with suppress(_OutOfReach):
+            return await self._once(database, work, readonly=readonly)
+        await self._guests.grant(database)
+        try:
+            return await self._once(database, work, readonly=readonly)
+        except _OutOfReach as error:
+            raise MissingPrivilege(
+                f"PostgreSQL: {error}",
+                hint="Records are read and written with rights in this database alone.",
+            ) from error
+
+    async def _once(self, database: str, work: Work[T], *, readonly: bool) -> T:
+        async with (
+            _in_time(),
+            self._guests.visit(database) as connection,
+            _speaking(),
+            connection.transaction(readonly=readonly),
+        ):
+            return await work(connection)
+
     @asynccontextmanager
-    async def _visit(self, database: str) -> AsyncIterator[Connection]:
-        async with self._pool.visit(database, SETTINGS) as connection:
-            try:
+    async def _plainly(self, database: str) -> AsyncIterator[Connection]:
+        async with self._pool.visit(database, SETTINGS) as connection, _speaking():
+            await restrict(connection)
+            async with connection.transaction(isolation="repeatable_read", readonly=True):
                 yield connection
-            except pg.UniqueViolationError as error:
-                raise NameTaken(
-                    f"PostgreSQL: {error.args[0]}",
-                    hint=str(getattr(error, "detail", None) or ""),
-                    field="data",
-                ) from error
-            except NOT_WANTED as error:
-                raise Conflict(
-                    f"PostgreSQL: {error.args[0]}",
-                    hint=str(getattr(error, "detail", None) or ""),
-                    field="data",
-                ) from error
-            except WRONG_VALUE as error:
-                raise InvalidRequest(
-                    f"PostgreSQL: {error.args[0]}", field="data", hint="Write the value as its column's type."
-                ) from error
-            except pg.QueryCanceledError as error:
-                raise Conflict(
-                    f"It took longer than {SECONDS} s.",
-                    hint="Narrow the filter, or give the column an index.",
-                ) from error
+
+
+class _OutOfReach(Exception):
+    """The guest may not do it: it may be with what was made since it came."""
+
+
+@asynccontextmanager
+async def _in_time() -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(LATEST):
+            yield
+    except TimeoutError as error:
+        raise _too_long() from error
+
+
+@asynccontextmanager
+async def _speaking() -> AsyncIterator[None]:
+    """What a statement about a table may run into, in words; the rest is translated further out."""
+    try:
+        yield
+    except pg.InsufficientPrivilegeError as error:
+        raise _OutOfReach(error.args[0]) from error
+    except pg.UniqueViolationError as error:
+        raise NameTaken(f"PostgreSQL: {error.args[0]}", hint=_more(error), field="data") from error
+    except NOT_WANTED as error:
+        raise Conflict(f"PostgreSQL: {error.args[0]}", hint=_more(error), field="data") from error
+    except WRONG_VALUE as error:
+        raise InvalidRequest(
+            f"PostgreSQL: {error.args[0]}", field="data", hint="Write the value as its column's type."
+        ) from error
+    except pg.QueryCanceledError as error:
+        raise _too_long() from error
+
+
+def _more(error: asyncpg.PostgresError) -> str:
+    return str(getattr(error, "detail", None) or "")
+
+
+def _too_long() -> Conflict:
+    return Conflict(
+        f"It took longer than {SECONDS} s.", hint="Narrow the filter, or give the column an index."
+    )
+
+
+async def _refuse_code(connection: Connection, table: str, none: NoGuest) -> None:
+    """MissingPrivilege for what could run code of others with our rights."""
+    row = await connection.fetchrow(RELATION, table)
+    if row is not None and (row["kind"] != "r" or await is_coded(connection, row["oid"])):
+        raise MissingPrivilege(
+            f"{row['name']} may run code of its own when it is read, and that is not done with the rights of the"
+            f" provider's user: {none.why}",
+            hint=none.hint,
+        )
 
 
 async def _described(connection: Connection, table: str) -> Relation:
