@@ -78,7 +78,7 @@ def loss(b: Backup, others: int) -> list[str]:
         "stays." if others == 1 else "stay."
     )
     return [
-        "Its artifact is removed from the store and its key is destroyed: nobody can restore it any more.",
+        "For 7 days it can be taken back; then its artifact is removed and its key is destroyed.",
         left if others else f"It is the only backup of {b.database_name}.",
     ]
 

@@ -42,6 +42,7 @@ from ..services.federation import Federation
 from ..services.federation import Provider as IdentityProvider
 from ..services.grants import Grants
 from ..services.heads import HeadExport
+from ..services.holds import Holds
 from ..services.jobs import Jobs
 from ..services.kernel import Kernel, Service, options_in
 from ..services.leases import Leases
@@ -51,6 +52,7 @@ from ..services.preferences import Filters, PersonalPreferences
 from ..services.programs import Programs
 from ..services.providers import Providers
 from ..services.records import Records
+from ..services.schedules import Schedules
 from ..services.secrets import Secrets
 from ..services.sessions import Sessions
 from ..services.sign_in import SignIn
@@ -98,6 +100,8 @@ class Core:
     programs: Programs
     records: Records
     backups: Backups
+    schedules: Schedules
+    holds: Holds
     jobs: Jobs
     users: Users
     grants: Grants
@@ -282,6 +286,8 @@ def _core(
         programs=Programs(kernel, databases),
         records=Records(kernel, databases),
         backups=Backups(kernel, databases),
+        schedules=Schedules(kernel),
+        holds=Holds(kernel),
         jobs=Jobs(kernel, lambda: registry),
         users=Users(kernel),
         grants=Grants(kernel),

@@ -7,16 +7,20 @@ from contextlib import asynccontextmanager, suppress
 
 from ..backing.queue import DbosWorker, jobs_engine
 from ..domain.errors import StorageError
+from ..services.collector import Collector
 from ..services.monitor import Monitor
 from ..services.notices import Notices
 from ..services.reconcile import Reconciler
 from ..services.runner import JobRunner
+from ..services.scheduler import Scheduler
 from ..telemetry import log
 from .core import EXPORT_SECONDS, Core
 from .lock import home_id
 
 RECONCILE_SECONDS = 60
 PROBE_SECONDS = 30
+SCHEDULES_SECONDS = 5
+COLLECT_SECONDS = 900
 HEADS_SECONDS = 60
 NOTICE_SECONDS = 5
 WORKER_JOBS = 2
@@ -35,6 +39,11 @@ async def open_worker(core: Core) -> AsyncIterator[JobRunner]:
         # Beside the jobs, not before them: an engine that does not answer keeps nobody waiting.
         asyncio.create_task(_every(RECONCILE_SECONDS, reconciler.settle, at_once=True), name="reconciler"),
         asyncio.create_task(_every(PROBE_SECONDS, monitor.probe_all), name="monitor"),
+        # Not at once: a command that executes its own job for a moment begins no others.
+        asyncio.create_task(
+            _every(SCHEDULES_SECONDS, Scheduler(core.kernel, core.backups).tick), name="schedules"
+        ),
+        asyncio.create_task(_every(COLLECT_SECONDS, Collector(core.kernel).collect), name="retention"),
         asyncio.create_task(_every(NOTICE_SECONDS, Notices(core.kernel).deliver), name="notices"),
         asyncio.create_task(
             _every(HEADS_SECONDS, core.heads.export, at_once=True, set_to=core.heads.interval), name="heads"

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, DateTime, Index, Integer, Text, UniqueConstraint, text
+from sqlalchemy import BigInteger, Column, DateTime, Index, Integer, Text, UniqueConstraint, false, text
 from sqlalchemy.orm import registry
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import Field, SQLModel
@@ -104,6 +104,7 @@ class DatabaseRow(Versioned, table=True):
     problem: str | None = _text()
     settings: str = _text(nullable=False)
     last_proven_at: datetime | None = _time()
+    labels: str = Field(default="[]", sa_column=Column(Text, nullable=False, server_default="[]"))
     created_at: datetime = _time(nullable=False, index=True)
     updated_at: datetime = _time(nullable=False)
 
@@ -130,6 +131,48 @@ class BackupRow(Versioned, table=True):
     proven_at: datetime | None = _time()
     artifacts: str = _text(nullable=False)
     deleted_at: datetime | None = _time()
+    schedule_id: str | None = Field(default=None, max_length=64, index=True)
+    due_at: datetime | None = _time()
+    pinned: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
+    hold: str | None = _text()
+    created_at: datetime = _time(nullable=False, index=True)
+    updated_at: datetime = _time(nullable=False)
+
+
+class ScheduleRow(Versioned, table=True):
+    __tablename__ = "schedules"
+    id: str = _key()
+    name: str = Field(max_length=48)
+    cron: str = Field(max_length=100)
+    time_zone: str = Field(max_length=64)
+    made_by: str = Field(max_length=80)
+    database_id: str | None = Field(default=None, max_length=64, index=True)
+    tenant_id: str | None = Field(default=None, max_length=64, index=True)
+    provider_id: str | None = Field(default=None, max_length=64, index=True)
+    label: str | None = Field(default=None, max_length=48)
+    only_new: bool = False
+    jitter_minutes: int
+    paused: bool = False
+    retention: str = _text(nullable=False)
+    next_at: datetime | None = _time(index=True)
+    last_at: datetime | None = _time()
+    created_at: datetime = _time(nullable=False, index=True)
+    updated_at: datetime = _time(nullable=False)
+
+
+class ScheduleRunRow(Versioned, table=True):
+    __tablename__ = "schedule_runs"
+    id: str = _key()
+    schedule_id: str = Field(max_length=64, index=True)
+    database_id: str = Field(max_length=64)
+    tenant_id: str | None = Field(default=None, max_length=64)
+    provider_id: str | None = Field(default=None, max_length=64)
+    due_at: datetime = _time(nullable=False)
+    start_at: datetime = _time(nullable=False, index=True)
+    status: str = Field(max_length=16, index=True)
+    backup_id: str | None = Field(default=None, max_length=64)
+    job_id: str | None = Field(default=None, max_length=64)
+    reason: str | None = _text()
     created_at: datetime = _time(nullable=False, index=True)
     updated_at: datetime = _time(nullable=False)
 

@@ -22,6 +22,7 @@ from ..domain.option import StoredOption
 from ..domain.page import Value
 from ..domain.preference import Preferences, SavedFilter
 from ..domain.provider import Provider
+from ..domain.schedule import Schedule, ScheduleRun
 from ..domain.secret import Secret, SecretInfo, WrappedKey
 from ..domain.tenant import Tenant
 from ..ports.catalog import AuditLog, Repository
@@ -47,6 +48,8 @@ _NOUNS = {
     "providers": _entry(Provider, tables.ProviderRow, ("name", "kind"), {"providers": "id"}),
     "databases": _entry(Database, tables.DatabaseRow, ("name", "physical_name"), _SCOPED),
     "backups": _entry(Backup, tables.BackupRow, ("database_name", "note", "reason", "id"), _SCOPED),
+    "schedules": _entry(Schedule, tables.ScheduleRow, ("name", "label", "cron"), _SCOPED),
+    "runs": _entry(ScheduleRun, tables.ScheduleRunRow, ("reason",), _SCOPED),
     "jobs": _entry(Job, tables.JobRow, ("operation", "target_name", "actor_name", "id"), _SCOPED),
     "orders": _entry(JobOrder, tables.OrderRow, (), {}),
     "inventory": inventory.entry(),
@@ -111,6 +114,8 @@ class Unit:
     providers: Repository[Provider]
     databases: Repository[Database]
     backups: Repository[Backup]
+    schedules: Repository[Schedule]
+    runs: Repository[ScheduleRun]
     jobs: Repository[Job]
     orders: Repository[JobOrder]
     inventory: Repository[SecretInfo]

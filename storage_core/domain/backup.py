@@ -153,7 +153,8 @@ def compare(expected: Manifest, found: tuple[ManifestObject, ...]) -> tuple[Diff
 class Backup:
     """One backup of one database. Sizes in bytes; `artifacts` are locations in the store.
 
-    `reason` says why it is only stored, or why it failed.
+    `reason` says why it is only stored, or why it failed. One that a schedule made was `due_at`. What is `pinned`, or
+    held (`hold` says why), is neither collected nor deleted. After `deleted_at` it can be taken back for a while.
     """
 
     id: str
@@ -178,6 +179,10 @@ class Backup:
     proven_at: datetime | None = None
     artifacts: tuple[str, ...] = ()
     deleted_at: datetime | None = None
+    schedule_id: str | None = None
+    due_at: datetime | None = None
+    pinned: bool = False
+    hold: str | None = None
 
 
 def standing(row: Backup) -> BackupStatus:

@@ -18,7 +18,10 @@ class DatabaseStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """`physical_name` is its name on the engine, `location` where it lies (a file's path, or host:port/name)."""
+    """`physical_name` is its name on the engine, `location` where it lies (a file's path, or host:port/name).
+
+    `labels` are people's own words for it, by which schedules find it.
+    """
 
     id: str
     provider_id: str
@@ -36,6 +39,7 @@ class Database:
     problem: str | None = None
     settings: tuple[tuple[str, str], ...] = ()
     last_proven_at: datetime | None = None
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

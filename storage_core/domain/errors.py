@@ -177,7 +177,7 @@ class Cancelled(Conflict):
 
 
 class Protected(StorageError):
-    code, title, status = "protected", "The database is protected", 423
+    code, title, status = "protected", "It is protected", 423
     default_hint = "Remove the protection first; an administrator can."
 
 

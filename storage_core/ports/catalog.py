@@ -22,6 +22,7 @@ from ..domain.option import StoredOption
 from ..domain.page import Page, Query, Value
 from ..domain.preference import Preferences, SavedFilter
 from ..domain.provider import Provider
+from ..domain.schedule import Schedule, ScheduleRun
 from ..domain.secret import Secret, SecretInfo, WrappedKey
 from ..domain.tenant import Tenant
 from .vault import Envelopes, KeyRing, KeyStore
@@ -106,6 +107,8 @@ class UnitOfWork(Protocol):
     providers: Repository[Provider]
     databases: Repository[Database]
     backups: Repository[Backup]
+    schedules: Repository[Schedule]
+    runs: Repository[ScheduleRun]
     jobs: Repository[Job]
     orders: Repository[JobOrder]
     inventory: Repository[SecretInfo]

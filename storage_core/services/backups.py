@@ -11,12 +11,15 @@ from ..domain.context import Context
 from ..domain.database import Database
 from ..domain.errors import Conflict, StorageError, revive
 from ..domain.job import Job, Progress
-from ..domain.page import Clause, Page, Test
+from ..domain.page import Clause, Page, Test, clause
 from ..domain.permission import Permission
+from ..domain.retention import SOFT_FOR
 from ..ports.catalog import UnitOfWork
+from .collector import needed_backups
 from .databases import Databases, NewDatabase
 from .encryptions import carry_encryptions
 from .handle import JobHandle
+from .holds import refuse_kept
 from .kernel import Kernel, Service, found, missing, raced
 from .operation import Accepted, Effect, durable, operation
 from .pipeline import Pipeline
@@ -34,7 +37,7 @@ class CreateBackup(Request):
 
 
 class ListBackups(ListRequest):
-    """List backups, newest first."""
+    """List backups, newest first; with `deleted`, those that can still be taken back."""
 
     database_id: str | None = None
     """Filter: the database."""
@@ -44,6 +47,14 @@ class ListBackups(ListRequest):
     """Filter: the tenant."""
     status: str | None = Field(None, examples=["proven"])
     """Filter: queued, running, stored, proving, proven, failed."""
+    schedule_id: str | None = None
+    """Filter: the schedule that made them."""
+    deleted: bool = False
+    """Those that were deleted within 7 days, instead of the others."""
+
+    def filters(self) -> tuple[tuple[Clause, ...], ...]:
+        names = ("database_id", "provider_id", "tenant_id", "status", "schedule_id")
+        return tuple(clause(name, getattr(self, name)) for name in names)
 
 
 class GetBackup(ById):
@@ -55,7 +66,11 @@ class BackupStatusRequest(ById):
 
 
 class DeleteBackup(Confirmed):
-    """Delete a backup and its artifact. Confirm with the name of its database."""
+    """Delete a backup. For 7 days it can be taken back; then its artifact goes. Confirm with its database's name."""
+
+
+class UndeleteBackup(ById):
+    """Take a deleted backup back, within 7 days. It is pinned then, so that no retention collects it again."""
 
 
 class VerifyBackup(ById):
@@ -87,8 +102,14 @@ class Backups(Service):
         source = await found(uow.databases.get(request.database_id), "database", request.database_id)
         if source.status != "ready":
             raise Conflict(f"The database {source.name!r} is {source.status}, not ready.")
+        row = self.new_row(source, job_id, request.note)
+        await uow.backups.add(row)
+        return self.accepted(row)
+
+    def new_row(self, source: Database, job_id: str, note: str) -> Backup:
+        """A backup to be made by this job."""
         now = self.kernel.now()
-        row = Backup(
+        return Backup(
             self.kernel.new_id(),
             source.id,
             source.provider_id,
@@ -97,10 +118,12 @@ class Backups(Service):
             tenant_id=source.tenant_id,
             database_name=source.name,
             job_id=job_id,
-            note=request.note,
+            note=note,
         )
-        await uow.backups.add(row)
-        return Accepted(row.id, source.name, source.tenant_id, source.provider_id)
+
+    def accepted(self, row: Backup) -> Accepted:
+        """What the job of a new backup is about."""
+        return Accepted(row.id, row.database_name, row.tenant_id, row.provider_id)
 
     async def _settle(self, uow: UnitOfWork, job: Job, error: StorageError) -> None:
         """A job that ended badly leaves its backup failed, or stored where the artifact was complete."""
@@ -200,7 +223,9 @@ class Backups(Service):
 
     @operation("backups.list", needs=Permission.INVENTORY_READ, on=a_list("backup"), effect=Effect.READ)
     async def list(self, ctx: Context, request: ListBackups) -> Page[Backup]:
-        kept = (Clause("deleted_at", Test.ANY_OF, (None,)),)
+        since = (self.kernel.now() - SOFT_FOR).isoformat()
+        deleted = Clause("deleted_at", Test.FROM, (since,))
+        kept = (deleted if request.deleted else Clause("deleted_at", Test.ANY_OF, (None,)),)
         async with self.kernel.catalog.read() as uow:
             return await uow.backups.find(request.query(self.reach(ctx, Permission.INVENTORY_READ), kept))
 
@@ -221,11 +246,25 @@ class Backups(Service):
             row = await self._kept(uow, request.id)
             if row.status not in SETTLED:
                 raise Conflict(f"The backup is {row.status}.", hint="Cancel its job first, or wait.")
+            refuse_kept(row)
+            if row.id in await needed_backups(uow):
+                raise Conflict("A running job needs the backup.", hint="Cancel the job first, or wait.")
             now = self.kernel.now()
             row = replace(row, deleted_at=now, updated_at=now)
             await uow.backups.save(row)
-        # The row says so first: after a crash in between the reaper removes the artifact.
-        await self._pipeline.remove_artifact(row)
+        return row
+
+    @operation("backups.undelete", needs=Permission.BACKUP_RUN, on=backup())
+    async def undelete(self, ctx: Context, request: UndeleteBackup) -> Backup:
+        async with self.kernel.catalog.write() as uow:
+            row = await found(uow.backups.get(request.id), "backup", request.id)
+            now = self.kernel.now()
+            if row.deleted_at is None:
+                raise Conflict("The backup is not deleted.")
+            if row.deleted_at <= now - SOFT_FOR:
+                raise missing("backup", request.id)
+            row = replace(row, deleted_at=None, pinned=True, updated_at=now)
+            await uow.backups.save(row)
         return row
 
     async def settled(self, id: str) -> Backup:

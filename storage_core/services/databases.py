@@ -63,6 +63,8 @@ class CreateDatabase(NewDatabase):
     """The engine's own settings by name."""
     default: bool = False
     """Make it the tenant's default database."""
+    labels: tuple[str, ...] = Field((), max_length=20, examples=[["gold"]])
+    """Words by which schedules find it."""
 
 
 class AdoptDatabase(NewDatabase):
@@ -105,6 +107,8 @@ class ConfigureDatabase(ById):
     """The engine's own settings by name; an unknown one is refused and nothing changes."""
     default: bool | None = None
     """Make it the tenant's default database."""
+    labels: tuple[str, ...] | None = Field(None, max_length=20, examples=[["gold"]])
+    """Words by which schedules find it, in place of those it has."""
 
 
 class OptimizeDatabase(ById):
@@ -152,7 +156,8 @@ class Databases(Service):
             row, provider = await self.reserve(uow, ctx, request)
             if request.default:
                 _refuse_unowned(row)
-            row = replace(row, settings=tuple(sorted(request.settings.items())))
+            settings, labels = tuple(sorted(request.settings.items())), _labels(request.labels)
+            row = replace(row, settings=settings, labels=labels)
             if request.isolation == "schema":
                 row = _as_schema(row, provider)
             await uow.databases.add(row)
@@ -264,6 +269,8 @@ class Databases(Service):
                 row = await self._make_default(uow, row)
             elif request.default is False:
                 row = replace(row, is_default=False)
+            if request.labels is not None:
+                row = replace(row, labels=_labels(request.labels))
             merged = {**dict(row.settings), **request.settings}
             row = replace(row, settings=tuple(sorted(merged.items())), updated_at=self.kernel.now())
             await uow.databases.save(row)
@@ -395,3 +402,8 @@ def _refuse_unowned(row: Database) -> None:
 def _refuse_unready(row: Database) -> None:
     if row.status is not DatabaseStatus.READY:
         raise Conflict(f"The database {said(row.name)} is {row.status}, not ready.", hint=row.problem or "")
+
+
+def _labels(given: tuple[str, ...]) -> tuple[str, ...]:
+    """Labels as they are kept: checked, each once, in order."""
+    return tuple(sorted({checked_name(label, "labels") for label in given}))

@@ -9,6 +9,7 @@ from .databases import Databases
 from .encryptions import Encryptions
 from .engines import PrivateEngines
 from .grants import Grants
+from .holds import Holds
 from .jobs import Jobs
 from .leases import Leases
 from .notifications import Notifications
@@ -17,6 +18,7 @@ from .preferences import Filters, PersonalPreferences
 from .programs import Programs
 from .providers import Providers
 from .records import Records
+from .schedules import Schedules
 from .secrets import Secrets
 from .sessions import Sessions
 from .tenants import Tenants
@@ -32,6 +34,8 @@ OPERATIONS = declared(
     Programs,
     Records,
     Backups,
+    Schedules,
+    Holds,
     Jobs,
     Users,
     Grants,

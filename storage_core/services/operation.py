@@ -264,27 +264,40 @@ _CONTEXT: TypeAdapter[Context] = TypeAdapter(Context)
 
 async def _submit(op: Operation, service: Service, ctx: Context, request: Request, accept: Accept) -> Ticket:
     """Write the operation's row, the job and its order, and enqueue: one transaction."""
-    kernel = service.kernel
-    job_id, now = kernel.new_id(), kernel.now()
-    async with kernel.catalog.write() as uow:
+    job_id = service.kernel.new_id()
+    async with service.kernel.catalog.write() as uow:
         accepted = await accept(service, ctx, request, uow, job_id)
-        job = Job(
-            job_id,
-            op.name,
-            now,
-            now,
-            ctx.actor.id,
-            ctx.actor.name,
-            target_id=accepted.id,
-            target_name=accepted.name,
-            tenant_id=accepted.tenant_id,
-            provider_id=accepted.provider_id,
-        )
-        await uow.jobs.add(job)
-        context = _CONTEXT.dump_json(ctx).decode()
-        await uow.orders.add(JobOrder(job_id, request.model_dump_json(), context, now))
-        await uow.enqueue(job)
+        await enqueued(uow, service.kernel, op, ctx, request, accepted, job_id)
     return Ticket(accepted.id, job_id)
+
+
+async def enqueued(
+    uow: UnitOfWork,
+    kernel: Kernel,
+    op: Operation,
+    ctx: Context,
+    request: Request,
+    accepted: Accepted,
+    job_id: str,
+) -> None:
+    """Write the job of an accepted request and its order, and enqueue it, in the caller's transaction."""
+    now = kernel.now()
+    job = Job(
+        job_id,
+        op.name,
+        now,
+        now,
+        ctx.actor.id,
+        ctx.actor.name,
+        target_id=accepted.id,
+        target_name=accepted.name,
+        tenant_id=accepted.tenant_id,
+        provider_id=accepted.provider_id,
+    )
+    await uow.jobs.add(job)
+    context = _CONTEXT.dump_json(ctx).decode()
+    await uow.orders.add(JobOrder(job_id, request.model_dump_json(), context, now))
+    await uow.enqueue(job)
 
 
 def read_order(op: Operation, order: JobOrder) -> tuple[Context, Request]:

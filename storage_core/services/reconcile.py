@@ -21,6 +21,7 @@ from ..domain.naming import scratch_job
 from ..domain.page import Clause, Query, Test
 from ..domain.permission import Target
 from ..domain.provider import Provider
+from ..domain.retention import SOFT_FOR
 from .backoff import WINDOW
 from .claims import UNFINISHED, Claims
 from .credentials import Credentials
@@ -194,18 +195,21 @@ class Reconciler(Service):
         )
 
     async def _artifacts(self) -> None:
-        """What deleted and failed backups still have in the store goes, if a crash kept it from going."""
-        since = () if self._rounds == 1 else ((self.kernel.now() - FRESH_FOR).isoformat(),)
-        deleted = (
-            Clause("deleted_at", Test.FROM, since) if since else Clause("deleted_at", Test.NONE_OF, (None,))
-        )
+        """What failed backups still have in the store goes, and what deleted ones have once nobody can take it back."""
+        now, first = self.kernel.now(), self._rounds == 1
+        # A while later than the last moment at which it could be taken back.
+        over = now - SOFT_FOR - LEFTOVER_AFTER
+        deleted: tuple[Clause, ...] = (Clause("deleted_at", Test.BEFORE, (over.isoformat(),)),)
+        if not first:
+            deleted += (Clause("deleted_at", Test.FROM, ((over - FRESH_FOR).isoformat(),)),)
+        since = () if first else ((now - FRESH_FOR).isoformat(),)
         failed = (
             Clause("status", Test.ANY_OF, (BackupStatus.FAILED.value,)),
             Clause("stored_at", Test.ANY_OF, (None,)),
             *((Clause("finished_at", Test.FROM, since),) if since else ()),
         )
         async with self.kernel.catalog.read() as uow:
-            rows = [row async for row in every(uow.backups, (deleted,))]
+            rows = [row async for row in every(uow.backups, deleted)]
             rows += [row async for row in every(uow.backups, failed)]
             # The data key goes last, so whatever has one may have an artifact.
             left = [row for row in rows if await uow.data_keys.get(row.id) is not None]

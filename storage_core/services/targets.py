@@ -8,6 +8,7 @@ from ..domain.database import Database
 from ..domain.job import Job
 from ..domain.permission import Permission, Target, Verdict, decide
 from ..domain.provider import Provider
+from ..domain.schedule import Schedule
 from ..domain.tenant import Tenant
 from ..ports.catalog import UnitOfWork
 from .kernel import found
@@ -34,6 +35,13 @@ def database_target(database: Database) -> Target:
         database.tenant_id,
         database.provider_id,
         version=database.updated_at.isoformat(),
+    )
+
+
+def schedule_target(schedule: Schedule) -> Target:
+    version = schedule.updated_at.isoformat()
+    return Target(
+        "schedule", schedule.id, schedule.name, schedule.tenant_id, schedule.provider_id, version=version
     )
 
 
@@ -112,6 +120,14 @@ def backup(field: str = "id") -> TargetOf:
         row = await found(uow.backups.get(id), "backup", id)
         version = row.updated_at.isoformat()
         return Target("backup", row.id, row.database_name, row.tenant_id, row.provider_id, version=version)
+
+    return find
+
+
+def schedule(field: str = "id") -> TargetOf:
+    async def find(uow: UnitOfWork, _ctx: Context, request: Any) -> Target:
+        id = getattr(request, field)
+        return schedule_target(await found(uow.schedules.get(id), "schedule", id))
 
     return find
 

@@ -79,9 +79,18 @@ class Stage:
         row = await self._tenant()
         return await self.doors.call("tenants.suspend", id=row.id, confirm=row.name)
 
-    async def _backup(self) -> Backup:
+    async def _schedule(self, **more: Any) -> dict[str, Any]:
+        made = await self.doors.call(
+            "backups.schedule", database_id=self.database, name=self.fresh("nightly"), cron="0 2 * * *"
+        )
+        return {"schedule_id": made.id, **more}
+
+    async def _backup(self, *, deleted: bool = False) -> Backup:
         now, id = self.doors.clock(), self.doors.core.kernel.new_id()
-        row = Backup(id, self.database, self.provider, now, now, tenant_id=self.tenant, database_name="db")
+        row = Backup(
+            id, self.database, self.provider, now, now, tenant_id=self.tenant, database_name="db",
+            deleted_at=now if deleted else None,
+        )  # fmt: skip
         object.__setattr__(row, "status", BackupStatus.STORED)
         async with self.doors.core.kernel.catalog.write() as uow:
             await uow.backups.add(row)
@@ -186,10 +195,20 @@ REQUESTS: dict[str, Callable[[Stage], Any]] = {
     "audit.verify": lambda s: {},
     "backups.create": lambda s: {"database_id": s.database},
     "backups.delete": lambda s: _confirmed(s._backup(), lambda b: b.database_name),
+    "backups.forecast": lambda s: s._schedule(count=2),
     "backups.get": lambda s: _by_id(s._backup()),
     "backups.list": lambda s: {},
+    "backups.hold": lambda s: _by_id(s._backup(), reason="case 7"),
+    "backups.pin": lambda s: _by_id(s._backup()),
+    "backups.release": lambda s: _confirmed(s._backup(), lambda b: b.database_name),
     "backups.restore": lambda s: _by_id(s._backup(), name=s.fresh("restored")),
+    "backups.runs": lambda s: {},
+    "backups.schedule": lambda s: {"database_id": s.database, "name": s.fresh("nightly"), "cron": "@daily"},
+    "backups.schedules": lambda s: {},
     "backups.status": lambda s: _by_id(s._backup()),
+    "backups.undelete": lambda s: _by_id(s._backup(deleted=True)),
+    "backups.unpin": lambda s: _confirmed(s._backup(), lambda b: b.database_name),
+    "backups.unschedule": lambda s: s._schedule(),
     "backups.verify": lambda s: _by_id(s._backup()),
     "collections.drop": lambda s: {"database_id": s.database, "collection": "never_made"},
     "collections.index": lambda s: {

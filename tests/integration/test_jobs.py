@@ -593,7 +593,7 @@ async def test_a_name_that_was_never_claimed_is_not_dropped(core: Core, root: Pa
     assert Path(str(database.location)).exists(), "whose it is nobody knows"
 
 
-async def test_the_artifact_of_a_deleted_backup_goes_after_a_crash_in_between(
+async def test_the_artifact_of_a_deleted_backup_goes_once_it_cannot_be_taken_back(
     core: Core, home: Path, root: Path
 ) -> None:
     database = await a_database(core, await a_provider(core, root), rows=5)
@@ -604,7 +604,9 @@ async def test_the_artifact_of_a_deleted_backup_goes_after_a_crash_in_between(
         row = await uow.backups.get(backup.id)
         assert row is not None
         await uow.backups.save(replace(row, deleted_at=utc_now()))
-    await reconciler(core, timedelta()).settle()
+    await reconciler(core, timedelta(days=7)).settle()
+    assert len(artifacts_in(home)) == 2, "not yet: it can be taken back"
+    await reconciler(core, timedelta(days=7, hours=1)).settle()
     assert artifacts_in(home) == {Path(kept.artifacts[0]).name}
     assert (await backup_of(core, backup.id)).artifacts == ()
 

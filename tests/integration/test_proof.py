@@ -645,13 +645,10 @@ async def test_a_file_of_somebody_elses_under_the_new_name_is_never_touched(worl
     file.unlink()
 
 
-async def test_a_deleted_backup_takes_its_artifact_and_key_along(world: World) -> None:
+async def test_a_deleted_backup_is_no_source_for_a_restore(world: World) -> None:
     _, backup = await a_backup(world.core, world.database)
     request = DeleteBackup(id=backup.id, confirm=world.database.name)
     await world.core.backups.delete(somebody(), request)
-    assert not world.file(backup).exists()
-    async with world.core.kernel.catalog.read() as uow:
-        assert await uow.data_keys.get(backup.id) is None
     with pytest.raises(StorageError):
         await world.core.backups.restore(somebody(), RestoreBackup(id=backup.id))
 
