@@ -257,6 +257,19 @@ async def test_what_is_not_a_schema_s_is_refused(ground: Ground) -> None:
     assert caught.value.field == "settings"
 
 
+async def test_a_database_s_own_default_hides_nothing_of_it(ground: Ground, sql: asyncpg.Connection) -> None:
+    row = await ground.database(await ground.tenant(), "main", "postgresql")
+    engine = (await ground.core.databases.opened(row.id))[1]
+    assert engine.collections is not None
+    await engine.collections.collection(row.physical_name, "orders").insert("a", {}, ground.core.kernel.now())
+    await sql.execute(f"alter database {row.physical_name} set storage_console.schema = 'nothing'")
+    schema = await ground.core.databases.schema(somebody(), DatabaseSchemaRequest(id=row.id))
+    assert "collections.orders" in {o.name for o in schema.objects}
+    _, backup = await a_backup(ground.core, row)
+    assert backup.manifest is not None and backup.status is BackupStatus.PROVEN
+    assert "collections.orders" in {o.name for o in backup.manifest.objects if o.kind == "table"}
+
+
 async def test_a_schema_that_lies_there_can_be_adopted(ground: Ground, sql: asyncpg.Connection) -> None:
     _, known = await a_schema(ground)
     provider, tenant = await ground.provider("postgresql"), await ground.tenant()

@@ -21,7 +21,7 @@ DEFAULT_PORT = 5432
 STATEMENTS = 100
 APPLICATION = "storage-console"
 #: A setting of our own sessions: the one schema they are about, where a database is a schema.
-ONLY = "storage_console.only"
+ONLY = "storage_console.schema"
 
 Connection = asyncpg.Connection
 
@@ -116,12 +116,19 @@ class Dialer:
             ssl=client_context(self.endpoint, self.host) or False,
             direct_tls=False,
             timeout=self.connect_seconds,
-            server_settings={"application_name": APPLICATION, **self._scope(database), **(settings or {})},
+            server_settings={
+                "application_name": APPLICATION,
+                **self._scope(database, settings),
+                **(settings or {}),
+            },
             target_session_attrs="any",
             statement_cache_size=cached,
             max_cached_statement_lifetime=0,
         )
 
-    def _scope(self, database: str | None) -> dict[str, str]:
-        schema = schema_in(database or "") if self._scoped else None
-        return {} if schema is None else {"search_path": ident(schema), ONLY: schema}
+    def _scope(self, database: str | None, settings: Mapping[str, str] | None) -> dict[str, str]:
+        """What says which schema a session is about; of one that is about all, whatever its database's defaults say."""
+        schema = schema_in(database or "")
+        if schema is None or not self._scoped:
+            return {ONLY: ""} if settings and self._scoped else {}
+        return {"search_path": ident(schema), ONLY: schema}
