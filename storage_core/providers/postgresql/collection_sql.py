@@ -105,6 +105,8 @@ def _shape_of_member(node: Member, values: list[Any]) -> Shape:
 class Wording(Numbered):
     """Shapes as SQL, their parameters numbered in order."""
 
+    _rare = False
+
     def where(self, shape: Shape) -> str:
         """A condition; where it is null it counts as false, inside of a negation too."""
         match shape:
@@ -121,8 +123,9 @@ class Wording(Numbered):
             case ("long", path, op):
                 return self.long(path, op)
             case ("equal", path, kind, count):
-                keys = ", ".join(self.given("text") for _ in range(count))
-                return f"({key(path)} in ({keys}) and {is_a(kind, path)})"
+                return (
+                    f"({self.equal(path, [self.given('text') for _ in range(count)])} and {is_a(kind, path)})"
+                )
             case ("among", path, kind):
                 sure = f" and {is_a(kind, path)}" if kind else ""
                 return f"({key(path)} = any({self.given('text[]')}){sure})"
@@ -134,6 +137,21 @@ class Wording(Numbered):
                 return f"({ident(name)} {SIGNS[op]} {self.given(OWN_TYPES[name])})"
             case _:
                 return f"({words(shape[1])} ~ {self.given('text')})"
+
+    def equal(self, path: Path, spelled: list[str]) -> str:
+        """One of a number's spellings.
+
+        Two keys seem to be twice as many rows as one before it is known which: such a statement would be planned at
+        each call. So the second says that it is rare, once in a statement: two of them would spoil an index over both.
+        """
+        at = key(path)
+        if len(spelled) == 1:
+            return f"{at} = {spelled[0]}"
+        if self._rare:
+            return f"{at} in ({', '.join(spelled)})"
+        self._rare = True
+        first, second = spelled
+        return f"({at} = {first} or ({at} = {second} and {at} between {second} and {second}))"
 
     def long(self, path: Path, op: Op) -> str:
         """A text of which a key holds the beginning alone: the whole of it decides."""
