@@ -68,7 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         report = verify(given.file, given.heads, None if given.key is None else signature_check(given.key))
     except Bad as error:
-        where = f"first bad entry: {error.at}\n" if error.at else ""
+        where = f"first bad entry: {_shown(error.at)}\n" if error.at else ""
         print(f"NOT OK: {error}\n{where}", end="")
         return 1
     except (Unusable, OSError) as error:
@@ -77,10 +77,15 @@ def main(arguments: list[str] | None = None) -> int:
     whole = "whole chains" if report.complete else "a part of the log: gaps are not visible"
     print(f"OK: {report.entries} entries in {len(report.chains)} chains ({whole})")
     for chain, last in sorted(report.chains.items()):
-        print(f"  {chain}: to #{last}")
+        print(f"  {_shown(chain)}: to #{last}")
     print(f"  exported heads compared: {report.heads}")
     print("  signatures hold" if report.signed else "  signatures not checked: give --key")
     return 0
+
+
+def _shown(text: str) -> str:
+    """A name from the file: one that would steer the terminal must not overwrite what is said of it."""
+    return text if text.isprintable() else ascii(text)
 
 
 def verify(file: Path, heads: Path | None = None, signed: Signed | None = None) -> Report:

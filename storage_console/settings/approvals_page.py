@@ -69,7 +69,7 @@ def _menu(row: Any) -> list[rx.Component]:
         choice("Approve", "approval.decide", "check", S.ask_approve(row.id), disabled=~row.open | row.mine),
         rx.cond(
             row.mine,
-            choice("Withdraw", "approval.decide", "undo-2", S.ask_refuse(row.id), disabled=~row.open),
-            choice("Refuse", "approval.decide", "ban", S.ask_refuse(row.id), danger=True, disabled=~row.open),
+            choice("Withdraw", "approval.decide", "undo-2", S.ask_refuse(row.id), disabled=~row.held),
+            choice("Refuse", "approval.decide", "ban", S.ask_refuse(row.id), danger=True, disabled=~row.held),
         ),
     ]

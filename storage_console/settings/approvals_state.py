@@ -10,14 +10,14 @@ from storage_console.parts import words
 from storage_console.parts.confirm import ConfirmState
 from storage_console.parts.listing import Filter, ListState
 from storage_console.session import Context, Permission, asking, requires, toast
-from storage_core.domain.approval import Approval
+from storage_core.domain.approval import Approval, ApprovalStatus
 from storage_core.domain.page import Page
 from storage_core.services.approvals import Approve, ListApprovals, Refuse
 
 
 @dataclass(frozen=True, slots=True)
 class ApprovalRow:
-    """Something asked for; `mine` by the reader, `open` while it can still be decided."""
+    """Something asked for; `mine` by the reader, `open` while it can still be decided, `held` until it is used or over."""
 
     id: str
     operation: str
@@ -31,6 +31,7 @@ class ApprovalRow:
     ripe: float
     mine: bool
     open: bool
+    held: bool
 
 
 class Approvals(ConfirmState, ListState, rx.State):
@@ -68,7 +69,8 @@ class Approvals(ConfirmState, ListState, rx.State):
                 words.epoch(a.expires_at),
                 words.epoch(a.ripe_at),
                 a.requester_id == ctx.actor.id,
-                a.status.value == "pending",
+                a.status is ApprovalStatus.PENDING,
+                a.status in (ApprovalStatus.PENDING, ApprovalStatus.APPROVED),
             )
             for a in items
         ]

@@ -72,4 +72,4 @@ def _told(item: "TenantMigration") -> None:
     where = "/".join(part for part in (item.tenant, item.namespace, item.database) if part)
     step = f" {item.before or 'nothing'} to {item.after}" if item.before != item.after else ""
     why = f": {item.error} {item.hint or ''}".rstrip() if item.error else ""
-    click.echo(f"{where} {item.outcome}{step}{why}", err=True)
+    click.echo(output.plain(f"{where} {item.outcome}{step}{why}"), err=True)

@@ -1,6 +1,7 @@
 """What people and programs read: JSON exactly as REST, tables and lines otherwise."""
 
 import json
+import re
 import sys
 from typing import Any
 
@@ -45,12 +46,17 @@ _FIRST = [
     "created_at",
 ]
 _COLUMNS = 8
+#: What steers a terminal or turns text around; whoever named a thing, or a record in it, must not write the answer.
+_STEERING = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 
 
 def show(value: Any, *, as_json: bool) -> None:
     """Print an answer's JSON values on standard output; counts go to stderr."""
     if as_json:
-        click.echo(json.dumps(value, ensure_ascii=False))
+        # JSON has another spelling of every character, which programs read as the same.
+        click.echo(_STEERING.sub(lambda m: f"\\u{ord(m[0]):04x}", json.dumps(value, ensure_ascii=False)))
     elif isinstance(value, dict) and set(value) == {"items", "next", "total"}:
         _table(value["items"])
         click.echo(f"{len(value['items'])} of {value['total']}", err=True)
@@ -59,7 +65,12 @@ def show(value: Any, *, as_json: bool) -> None:
     elif isinstance(value, dict):
         _lines(value)
     else:
-        click.echo(str(value))
+        click.echo(plain(str(value)))
+
+
+def plain(text: str) -> str:
+    """A text for people: what would steer the terminal is spelt out instead."""
+    return _STEERING.sub(lambda m: m[0].encode("unicode_escape").decode(), text)
 
 
 def columns(rows: list[dict[str, Any]]) -> list[str]:
@@ -79,9 +90,9 @@ def _table(rows: list[Any]) -> None:
     names = columns(rows)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in names:
-        table.add_column(name, no_wrap=name == "id" or name.endswith("_id"), overflow="fold")
+        table.add_column(plain(name), no_wrap=name == "id" or name.endswith("_id"), overflow="fold")
     for row in rows:
-        table.add_row(*(Text(_cell(row.get(n))) for n in names))
+        table.add_row(*(Text(plain(_cell(row.get(n)))) for n in names))
     width = None if sys.stdout.isatty() else 2000  # into a pipe nothing is cut
     Console(width=width).print(table)
 
@@ -89,17 +100,15 @@ def _table(rows: list[Any]) -> None:
 def _lines(value: dict[str, Any], indent: str = "") -> None:
     for name, item in value.items():
         if isinstance(item, dict):
-            click.echo(f"{indent}{name}:")
+            click.echo(plain(f"{indent}{name}:"))
             _lines(item, indent + "  ")
         elif isinstance(item, list) and item and isinstance(item[0], dict):
-            click.echo(f"{indent}{name}: {len(item)}")
+            click.echo(plain(f"{indent}{name}: {len(item)}"))
             for one in item[:50]:
-                click.echo(
-                    f"{indent}  - "
-                    + ", ".join(f"{k}={_cell(v)}" for k, v in one.items() if v not in ("", None))
-                )
+                said = ", ".join(f"{k}={_cell(v)}" for k, v in one.items() if v not in ("", None))
+                click.echo(plain(f"{indent}  - {said}"))
         elif item not in (None, ""):
-            click.echo(f"{indent}{name}: {_cell(item)}")
+            click.echo(plain(f"{indent}{name}: {_cell(item)}"))
 
 
 def _cell(value: Any) -> str:
@@ -115,9 +124,9 @@ def _cell(value: Any) -> str:
 def fail(error: StorageError) -> None:
     """Say what went wrong and the way out on stderr."""
     field = f" ({_option(error.field)})" if error.field else ""
-    click.echo(f"{error.title}{field}: {error.detail}", err=True)
+    click.echo(plain(f"{error.title}{field}: {error.detail}"), err=True)
     if error.hint:
-        click.echo(f"  {error.hint}", err=True)
+        click.echo(plain(f"  {error.hint}"), err=True)
     click.echo(f"  code: {error.code}", err=True)
 
 

@@ -33,7 +33,7 @@ class Approve(ById):
 
 
 class Refuse(ById):
-    """Refuse somebody's dangerous operation, or withdraw one's own."""
+    """Refuse somebody's dangerous operation, take back its approval before it is used, or withdraw one's own."""
 
 
 async def _approval(uow: UnitOfWork, _ctx: Context, request: ById) -> Target:
@@ -55,7 +55,7 @@ class Approvals(Service):
     async def approve(self, ctx: Context, request: Approve) -> Approval:
         now = self.kernel.now()
         async with self.kernel.catalog.write() as uow:
-            row = await self._open(uow, request.id)
+            row = await self._open(uow, request.id, ApprovalStatus.PENDING)
             if ctx.actor.kind is not ActorKind.USER:
                 # Whoever makes a token for somebody else could be both persons.
                 raise Forbidden(
@@ -79,7 +79,7 @@ class Approvals(Service):
     @operation("approvals.refuse", needs=Permission.APPROVAL_DECIDE, on=_approval)
     async def refuse(self, ctx: Context, request: Refuse) -> Approval:
         async with self.kernel.catalog.write() as uow:
-            row = await self._open(uow, request.id)
+            row = await self._open(uow, request.id, ApprovalStatus.PENDING, ApprovalStatus.APPROVED)
             if ctx.actor.id != row.requester_id:
                 self._check_able(ctx, row)
             row = replace(
@@ -91,10 +91,10 @@ class Approvals(Service):
             await uow.approvals.save(row)
         return row
 
-    async def _open(self, uow: UnitOfWork, id: str) -> Approval:
+    async def _open(self, uow: UnitOfWork, id: str, *kept: ApprovalStatus) -> Approval:
         row = await found(uow.approvals.get(id), "approval", id)
         status = standing(row, self.kernel.now())
-        if row.status is not ApprovalStatus.PENDING or status is ApprovalStatus.EXPIRED:
+        if row.status not in kept or status is ApprovalStatus.EXPIRED:
             raise Conflict(f"It is {status} already.", hint="Ask for the operation again.")
         return row
 

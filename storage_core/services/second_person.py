@@ -17,6 +17,7 @@ from ..domain.permission import MATRIX, Grant, Permission, Role, Rule, Scope, Ta
 from ..ports.catalog import UnitOfWork
 from .kernel import Kernel, every, raced
 from .request import Request
+from .scopes import grants_of, scope_of
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +69,9 @@ async def _decided(
     now = kernel.now()
     async with kernel.catalog.write() as uow:
         row = await _noted(uow, ctx, digest, now)
+        if row is not None and not await _still_seconded(uow, row, target):
+            await uow.approvals.save(replace(row, status=ApprovalStatus.EXPIRED))
+            row = None
         if row is not None and standing(row, now) is ApprovalStatus.APPROVED:
             await uow.approvals.save(replace(row, status=ApprovalStatus.USED))
             return f"approval {row.id} by {row.decided_by or 'time: nobody else could approve'}"
@@ -97,6 +101,18 @@ async def _noted(uow: UnitOfWork, ctx: Context, digest: str, now: datetime) -> A
     )
     rows = (await uow.approvals.find(Query(where, limit=MAX_LIMIT))).items
     return next((r for r in rows if standing(r, now) is not ApprovalStatus.EXPIRED), None)
+
+
+async def _still_seconded(uow: UnitOfWork, row: Approval, target: Target) -> bool:
+    """Whether whoever approved could do so now: with somebody's role goes what they let pass."""
+    if row.decided_by is None:
+        return True
+    user = await uow.users.one(username=row.decided_by)
+    if user is None or user.status is not UserStatus.ACTIVE:
+        return False
+    held = tuple(Grant(g.role, scope_of(g)) for g in await grants_of(uow, user.id))
+    needed = (*(Permission(p) for p in row.permissions), Permission.APPROVAL_DECIDE)
+    return may_decide(needed, target, held)
 
 
 async def _somebody_else(

@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from storage_core.cli import build
+from storage_core.cli import build, output
 from storage_core.cli.commands import NOUNS
 from storage_core.cli.output import columns
 from storage_core.cli.progress import bar, size
+from storage_core.domain.errors import InvalidRequest
 from storage_core.domain.job import Progress
 from storage_core.domain.permission import Role
 from storage_core.services.declared import OPERATIONS
@@ -341,6 +342,25 @@ def test_a_bar_on_a_terminal_and_nothing_elsewhere(
     assert out == ""
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", err)
     assert re.search(r"dump .* 10\.0 % 5\.0 MB", plain)
+
+
+def test_what_is_named_to_steer_a_terminal_is_spelt_out(capsys: pytest.CaptureFixture[str]) -> None:
+    name = "\x1b[2Kok \u202e\x9b1A\x00\ud800"
+    row = {"id": "1", "name": name, "tags": [name], name: name}
+    for value in (
+        row,
+        {"items": [row], "next": None, "total": 1},
+        [row],
+        {name: [row], f"x{name}": row},
+        name,
+    ):
+        output.show(value, as_json=False)
+        output.show(value, as_json=True)
+    output.fail(InvalidRequest(name, field="name", hint=name))
+    shown = "".join(capsys.readouterr())
+    assert not set(name) - set("[2Kok 1A") & set(shown)
+    output.show(row, as_json=True)
+    assert json.loads(capsys.readouterr().out) == row
 
 
 def test_sizes_as_people_read_them() -> None:

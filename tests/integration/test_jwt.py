@@ -14,6 +14,8 @@ from typing import Any
 
 import httpx
 import pytest
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.hashes import SHA256
 from joserfc import jwt
 from joserfc.jwk import ECKey, Key, KeySet, OKPKey, RSAKey
 
@@ -121,6 +123,9 @@ async def test_a_trusted_proxy_may_name_the_tenant_and_still_opens_no_other(door
         assert (await http.get(LIST, headers={"X-Tenant-ID": other})).status_code == 404
 
 
+STRANGER = RSAKey.generate_key(2048, {"kid": "one"}, private=True)
+
+
 def part(value: bytes) -> str:
     return base64.urlsafe_b64encode(value).decode().rstrip("=")
 
@@ -143,7 +148,28 @@ def tampered(doors: Doors) -> str:
     return f"{head}.{claims}.{tail}"
 
 
+def headed(doors: Doors, **more: Any) -> str:
+    """Signed by somebody else, with a header that should make us take their key, or stumble."""
+    claims = signed(doors).split(".")[1]
+    head = {"alg": "RS256", "typ": "JWT", "kid": "one", **more}
+    text = f"{part(json.dumps({k: v for k, v in head.items() if v is not None}).encode())}.{claims}"
+    signature = STRANGER.private_key.sign(text.encode(), PKCS1v15(), SHA256())
+    return f"{text}.{part(signature)}"
+
+
 FORGED = {
+    "with its own key inside": lambda d: headed(d, jwk=STRANGER.as_dict(private=False)),
+    "that says where its key is": lambda d: headed(
+        d, kid="two", jku="http://127.0.0.1:9/keys", x5u="http://127.0.0.1:9/keys"
+    ),
+    "whose key is a file": lambda d: headed(d, kid="../../../../dev/null"),
+    "whose key has no name": lambda d: headed(d, kid=None),
+    "whose key's name is a list": lambda d: headed(d, kid=["one"]),
+    "whose key's name is an object": lambda d: headed(d, kid={"one": 1}),
+    "whose algorithm is a list": lambda d: headed(d, alg=["RS256"]),
+    "with something critical": lambda d: headed(d, crit=["b64"], b64=False),
+    "whose header is a list": lambda d: f"{part(b'[]')}.{signed(d).split('.', 1)[1]}",
+    "whose header is deep": lambda d: f"{part(b'[' * 5000)}.{signed(d).split('.', 1)[1]}",
     "unsigned": unsigned,
     "by the public key": by_public_key,
     "changed": tampered,

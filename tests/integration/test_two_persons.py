@@ -1,5 +1,6 @@
 """The two-person rule: bound to exactly what was asked, once, by somebody else, in time."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
@@ -77,6 +78,39 @@ async def test_a_second_person_lets_it_pass_once(two: Doors) -> None:
     await two.call("tenants.resume", id=acme.id)
     with pytest.raises(ApprovalRequired):  # used up
         await asked(two, ann, acme)
+
+
+@pytest.mark.parametrize("how", ["disabled", "lowered", "renamed", "taken back"])
+async def test_an_approval_ends_with_the_right_to_give_it(two: Doors, how: str) -> None:
+    acme = await two.tenant("acme")
+    ann, bob = await somebody(two, "ann"), await somebody(two, "bob")
+    with pytest.raises(ApprovalRequired):
+        await asked(two, ann, acme)
+    row = await waiting(two)
+    await two.call("approvals.approve", bob, id=row.id)
+    if how == "disabled":
+        await two.call("users.disable", id=bob.actor.id)
+    elif how == "lowered":
+        [grant] = (await two.call("grants.list", user_id=bob.actor.id)).items
+        await two.call("grants.revoke", id=grant.id)
+    elif how == "renamed":
+        await two.call("users.update", id=bob.actor.id, username="rob")
+    else:
+        await two.call("approvals.refuse", bob, id=row.id)
+    with pytest.raises(ApprovalRequired):
+        await asked(two, ann, acme)
+    assert (await waiting(two)).id != row.id, "it waits for somebody anew"
+
+
+async def test_one_approval_lets_one_of_many_calls_at_once_pass(two: Doors) -> None:
+    acme = await two.tenant("acme")
+    ann = await somebody(two, "ann")
+    with pytest.raises(ApprovalRequired):
+        await asked(two, ann, acme)
+    await two.call("approvals.approve", await somebody(two, "bob"), id=(await waiting(two)).id)
+    done = await asyncio.gather(*(asked(two, ann, acme) for _ in range(5)), return_exceptions=True)
+    assert sum(one is None for one in done) == 1
+    assert {type(one) for one in done} <= {type(None), ApprovalRequired, Conflict}
 
 
 async def test_the_audit_log_says_who_seconded(two: Doors) -> None:

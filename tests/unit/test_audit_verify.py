@@ -108,6 +108,17 @@ def test_an_export_older_than_the_last_head_is_not_called_cut(
     assert (status, "t0:9" in said) == (1, True)
 
 
+def test_a_name_that_would_steer_the_terminal_is_spelt_out(
+    whole: list[bytes], log: Log, tmp_path: Path
+) -> None:
+    entry = json.loads(whole[1]) | {"chain": "\x1b[1A\x1b[2KOK: 17 entries\n"}
+    forged = json.dumps(entry, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+    partial = json.loads(whole[0]) | {"complete": False}
+    first = json.dumps(partial, sort_keys=True, separators=(",", ":")).encode() + b"\n"
+    status, said = _verdict(tmp_path, [first, forged, *whole[2:]], log)
+    assert (status, "\x1b" in said, "\nOK" in said) == (1, False, False)
+
+
 class Mutations:
     """Harms a file at random; each answers the first bad entry, empty where it is not about one."""
 

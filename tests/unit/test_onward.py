@@ -15,7 +15,8 @@ def test_our_own_pages_are_gone_on_to(path: str) -> None:
 @pytest.mark.parametrize(
     "path",
     [None, "", "admin", "//evil.example", "/\\evil.example", "\\\\evil.example", "https://evil.example",
-     "javascript:alert(1)", "/\t/evil.example", "/\n/evil.example", " /admin", "/\u202eadmin"],
+     "javascript:alert(1)", "/\t/evil.example", "/\n/evil.example", " /admin", "/\u202eadmin",
+     "/..//evil.example", "/.//evil.example", "/a//b"],
 )  # fmt: skip
 def test_everything_else_leads_home(path: str | None) -> None:
     assert local_path(path) == "/"
