@@ -28,6 +28,7 @@ from .collection_table import (
     schema_of,
     statements_of,
 )
+from .collection_trust import number_of_ours
 from .dial import Connection
 from .sql import ident
 
@@ -55,6 +56,7 @@ async def prepare(connection: Connection, database: str) -> None:
         if schema_in(database) is not None:
             raise NotFound("The database is not there any more.")
         await connection.execute(f"create schema {ident(schema)}")
+    await number_of_ours(connection, schema)
     await connection.execute(f"create table if not exists {counters} {COLUMNS}")
     await connection.execute(
         f"insert into {counters} (documents, bytes) values (0, 0) on conflict (one) do nothing"  # noqa: S608 - quoted

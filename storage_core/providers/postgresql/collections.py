@@ -30,6 +30,7 @@ from .collection_table import (
     schema_of,
     table_of,
 )
+from .collection_trust import NUMBER, number_of_ours
 from .dial import Connection, Dialer
 from .errors import DRIVER_ERRORS
 from .hotpool import LOST, HotPool, HotPools
@@ -69,6 +70,8 @@ class PostgresCollections:
         """
         self._dialer, self._refuse_own, self.maker = dialer, refuse_own, maker
         self._known: set[str] = set()
+        #: Databases whose place of collections is there and ours, and that schema's number.
+        self._ours: dict[str, int] = {}
         self.pools = HotPools(self.connect)
         self._making = asyncio.Lock()
         #: Databases that were counted since this process met them under a quota.
@@ -87,6 +90,11 @@ class PostgresCollections:
         return f"{schema if PLAIN_NAME.fullmatch(schema) else ident(schema)}.{start}"
 
     async def names(self, database: str) -> tuple[str, ...]:
+        try:
+            if database not in self._ours and not await self.is_there(database):
+                return ()
+        except Conflict:  # tables of somebody else's, which only look like it
+            return ()
         found = await PooledRunner(self, database).read("", "fetch", OURS, schema_of(database))
         start = parts_of(keyed(database, ""))[1]
         return tuple(row[0].removeprefix(start) for row in found or ())
@@ -102,6 +110,7 @@ class PostgresCollections:
         """Let go of a database that is about to be dropped: of its idle connections, and of what is known about it."""
         self.pools.close_idle(database)
         self._known.discard(database)
+        self._ours.pop(database, None)
         self.counted.discard(database)
         self.ordered = {place: known for place, known in self.ordered.items() if place[0] != database}
 
@@ -110,6 +119,8 @@ class PostgresCollections:
 
     @asynccontextmanager
     async def _transaction(self, database: str, quota: Quota | None) -> AsyncGenerator[Session]:
+        if database not in self._ours:
+            await self.is_there(database)
         async with (
             self.connection(database) as connection,
             connection.transaction(isolation="repeatable_read"),
@@ -168,10 +179,31 @@ class PostgresCollections:
             mark, there = await connection.fetchrow(THERE, place_of(name))  # type: ignore[misc]  # one row always
             if there and mark != MARK:
                 raise _somebody_else_s(name)
-            if not there:
+            if there:
+                await number_of_ours(connection, schema_of(database))
+            else:
                 await prepare(connection, database)
                 await connection.execute(compiled(CreateTable(table_of(name))))
                 await connection.execute(f"comment on table {place_of(name)} is {literal(MARK)}")
+
+    async def is_there(self, database: str, *, apart: bool = False) -> bool:
+        """Whether a database has a place of collections; Conflict where it is not ours, before anything is run there.
+
+        Who leased a login to us has only that login's rights to lose: whatever is there will do.
+
+        :param apart: ask beside the pool, for who holds one of its connections.
+        """
+        if self.maker is not None:
+            return True
+        async with self.apart(database) if apart else self.connection(database) as connection:
+            number = await number_of_ours(connection, schema_of(database))
+        if number is not None:
+            self._ours[database] = number
+        return number is not None
+
+    def is_ours(self, database: str) -> bool:
+        """Whether that was seen already."""
+        return database in self._ours
 
     async def prepare(self, database: str, name: str | None, quota: Quota | None) -> None:
         """Make the place of collections, and one of them; count what is there, where a quota is to hold."""
@@ -233,6 +265,10 @@ class PostgresCollections:
             await connection.set_type_codec(
                 "jsonb", schema="pg_catalog", format="binary", encoder=_as_it_is, decoder=_unpacked
             )
+            if (known := self._ours.get(database)) is not None and known != await connection.fetchval(
+                NUMBER, schema_of(database)
+            ):
+                self._ours.pop(database, None)
         except BaseException:
             connection.terminate()
             raise
@@ -257,6 +293,10 @@ class PooledRunner:
         self._collections, self._database = collections, database
 
     async def read(self, name: str, method: str, *args: Any) -> Any:
+        if not self._collections.is_ours(self._database) and not await self._collections.is_there(
+            self._database
+        ):
+            return None
         pool = self._collections.pools.of(self._database)
         try:
             try:
@@ -269,6 +309,10 @@ class PooledRunner:
             raise await self._collections.translated(error, self._database, name) from error
 
     async def change(self, name: str, method: str, *args: Any) -> Any:
+        if not self._collections.is_ours(self._database) and not await self._collections.is_there(
+            self._database
+        ):
+            return None
         try:
             return await self._collections.pools.of(self._database).run(method, *args)
         except NOT_THERE:
@@ -277,12 +321,13 @@ class PooledRunner:
             raise await self._collections.translated(error, self._database, name) from error
 
     async def write(self, name: str, method: str, *args: Any, **more: Any) -> Any:
-        try:
-            return await self._collections.pools.of(self._database).run(method, *args, **more)
-        except NOT_THERE:
-            pass
-        except DRIVER_ERRORS as error:
-            raise await self._collections.translated(error, self._database, name) from error
+        if self._collections.is_ours(self._database) or await self._collections.is_there(self._database):
+            try:
+                return await self._collections.pools.of(self._database).run(method, *args, **more)
+            except NOT_THERE:
+                pass
+            except DRIVER_ERRORS as error:
+                raise await self._collections.translated(error, self._database, name) from error
         await self._collections.make(self._database, name)
         try:
             return await self._collections.pools.of(self._database).run(method, *args, **more)
@@ -322,6 +367,8 @@ class TransactionRunner:
             found = await self._connection.fetchrow(THERE, place_of(name))
             if found is None or found[0] != MARK:
                 return False
+            if not self._collections.is_ours(self._database):
+                await self._collections.is_there(self._database, apart=True)
             self._there.add(name)
         return True
 

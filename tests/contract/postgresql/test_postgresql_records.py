@@ -3,18 +3,24 @@
 import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
+import asyncpg
 import pytest
 
 from storage_core.domain.backup import compare
 from storage_core.domain.errors import Conflict, MissingPrivilege
+from storage_core.domain.record import Index, Quota
 from storage_core.domain.table import RowsFind
+from storage_core.providers.postgresql.collection_table import MARK
 from storage_core.providers.postgresql.engine import PostgresEngine
 from storage_core.providers.postgresql.roles import RECORDS
 from tests.contract.engine_contract import dumped, no_progress, replay
 from tests.contract.postgresql.support import Admin, backup_of, engine_of, role, temporary
 
 pytestmark = pytest.mark.servers
+
+MOMENT = datetime(2026, 1, 2, tzinfo=UTC)
 
 OURS = "select rolname::text from pg_roles where starts_with(rolname, $1) order by 1"
 #: Says whose session it is, and makes a superuser where it can; `calm` may stand where only constants may.
@@ -226,3 +232,55 @@ async def test_logins_for_a_while_are_in_no_backup(
         async with admin.at(copy) as connection:
             assert await connection.fetchval("select has_table_privilege($1, 't', 'select')", reader)
         await pg.databases.drop(copy)
+
+
+FORGED = f"""
+create schema collections;
+create table collections.orders (id text primary key, version bigint, created_at timestamptz, updated_at timestamptz,
+  body jsonb, tagged boolean);
+comment on table collections.orders is '{MARK}';
+create trigger on_write before insert or update on collections.orders for each row execute function public.on_write();
+"""
+
+
+async def test_documents_are_not_kept_in_what_somebody_else_made(pg: PostgresEngine, theirs: Theirs) -> None:
+    """Neither where it was there before, nor where it came after the console had seen nothing there."""
+    orders = pg.collections.collection(theirs.name, "orders")
+    assert await orders.get("o-1") is None and await pg.collections.names(theirs.name) == ()
+    await theirs.admin.run(theirs.name, f"set role {theirs.owner}; {FORGED}")
+    assert await pg.collections.names(theirs.name) == ()
+
+    async def in_a_transaction() -> None:
+        async with pg.collections.transaction(theirs.name) as session:
+            await session.collection("orders").insert("o-1", {}, MOMENT)
+
+    for call in (
+        lambda: orders.insert("o-1", {}, MOMENT),
+        lambda: orders.get("o-1"),
+        lambda: orders.delete("o-1"),
+        lambda: pg.collections.collection(theirs.name, "orders", Quota(documents=1)).insert(
+            "o-1", {}, MOMENT
+        ),
+        lambda: pg.collections.collection(theirs.name, "others").insert("o-1", {}, MOMENT),
+        lambda: orders.create_index(Index("sku", (("sku",),))),
+        in_a_transaction,
+    ):
+        with pytest.raises(Conflict, match="somebody else"):
+            await call()
+    assert await theirs.harmless()
+
+
+async def test_the_schema_of_collections_stays_the_console_s(pg: PostgresEngine, theirs: Theirs) -> None:
+    orders = pg.collections.collection(theirs.name, "orders")
+    await orders.insert("o-1", {"a": 1}, MOMENT)
+    for change in ("create table collections.more (a int)", "drop schema collections cascade"):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await theirs.admin.run(theirs.name, f"set role {theirs.owner}; {change}")
+    await theirs.admin.run(theirs.name, f"grant trigger on collections.orders to {theirs.owner}")
+    other = PostgresEngine(theirs.admin.endpoint, theirs.admin.password)
+    with pytest.raises(Conflict, match="somebody else"):
+        await other.collections.collection(theirs.name, "orders").get("o-1")
+    await other.close()
+    await theirs.admin.run(theirs.name, f"revoke trigger on collections.orders from {theirs.owner}")
+    row = await orders.get("o-1")
+    assert row is not None and row.body == {"a": 1}
