@@ -10,8 +10,17 @@ from typing import Any
 
 import asyncpg
 import pytest
+from pymongo import AsyncMongoClient
+from pymongo.errors import OperationFailure
 
-from storage_core.domain.errors import Conflict, InvalidRequest, NameTaken, NotFound, VersionConflict
+from storage_core.domain.errors import (
+    Conflict,
+    InvalidRequest,
+    NameTaken,
+    NotFound,
+    StorageError,
+    VersionConflict,
+)
 from storage_core.domain.provider import Endpoint
 from storage_core.domain.query import parse_where
 from storage_core.domain.table import RowsFind
@@ -20,6 +29,7 @@ from storage_core.ports.engine import Engine
 from storage_core.ports.tables import Tables
 from storage_core.providers.mongodb.engine import MongoEngine
 from storage_core.providers.postgresql.engine import PostgresEngine
+from storage_core.providers.sqlite.connect import let_only_rows_change, writing
 from storage_core.providers.sqlite.engine import SqliteEngine
 from tests.contract.tables_contract import ROWS, TablesContract
 
@@ -146,6 +156,49 @@ class TestSqlite(TablesContract):
             await tables.delete(name, 'odd "one', twins.key, {})
         assert await tables.count(name, 'odd "one', None, 9) == 3
 
+    async def test_what_a_file_brings_along_stays_in_it(self, place: tuple[Tables, str]) -> None:
+        """Triggers, views and searches work; code outside of SQLite, other files and the schema are out of reach."""
+        tables, name = place
+        other = self.root / "other.sqlite3"
+        with closing(sqlite3.connect(other)) as db, db:
+            db.execute("create table secret (a)")
+        with closing(sqlite3.connect(self.root / name)) as db, db:
+            db.executescript(
+                """
+                create table docs (id integer primary key, words text);
+                create virtual table search using fts5(words, content=docs, content_rowid=id);
+                create trigger docs_in after insert on docs begin
+                  insert into search (rowid, words) values (new.id, new.words); end;
+                create view found as select rowid as id from search where search match 'red';
+                create view places as select file from pragma_database_list;
+                create view loading as select load_extension('./evil') as a;
+                create table calls (id integer primary key);
+                create trigger calling after insert on calls begin select load_extension('./evil'); end;
+                create table schemas (id integer primary key);
+                create trigger schemed after insert on schemas begin update sqlite_schema set sql = ''; end;
+                """
+            )
+        await tables.insert(name, "docs", {"words": "a red one"})
+        assert [row.data for row in await tables.find(name, "found", RowsFind())] == [{"id": 1}]
+        for view in ("places", "loading"):
+            with pytest.raises(StorageError):
+                await tables.find(name, view, RowsFind())
+        for table in ("calls", "schemas"):
+            with pytest.raises(StorageError):
+                await tables.insert(name, table, {"id": 1})
+        with writing(self.root / name) as db:
+            let_only_rows_change(db)
+            for statement in (
+                f"attach '{other}' as other",
+                "vacuum into 'copy.sqlite3'",
+                "pragma writable_schema=on",
+                "pragma journal_mode=delete",
+                "create table more (a)",
+                "drop table docs",
+            ):
+                with pytest.raises(sqlite3.DatabaseError):
+                    db.execute(statement)
+
 
 @pytest.mark.servers
 async def test_documents_of_others_in_mongodb(mongodb_server: Server) -> None:
@@ -201,5 +254,48 @@ async def test_documents_of_others_in_mongodb(mongodb_server: Server) -> None:
     assert (await tables.describe(name, "shown")).fixed
     with pytest.raises(NotFound):
         await tables.describe(name, "system.views")
+    await engine.databases.drop(name)
+    await engine.close()
+
+
+@pytest.mark.servers
+async def test_views_in_mongodb_see_their_own_database_and_cannot_be_written(mongodb_server: Server) -> None:
+    """MongoDB keeps a view's pipeline to the view's database, and knows no database in its JavaScript."""
+    endpoint = mongodb_server[0]
+    engine, name = MongoEngine(*mongodb_server), f"sc_tables_{secrets.token_hex(4)}"
+    await engine.databases.create(name, {})
+    stages: dict[str, dict[str, Any]] = {
+        "other": {"$lookup": {"from": {"db": "admin", "coll": "system.users"}, "as": "x", "pipeline": []}},
+        "log": {"$lookup": {"from": {"db": "local", "coll": "oplog.rs"}, "as": "x", "pipeline": []}},
+        "into": {"$merge": {"into": {"db": "admin", "coll": "x"}}},
+        "out": {"$out": {"db": "admin", "coll": "x"}},
+        "sessions": {"$currentOp": {"allUsers": True}},
+        "where": {"$match": {"$where": "true"}},
+    }
+    body = "function() { return [typeof db, typeof connect, typeof load, typeof run].join() }"
+    code = {"$addFields": {"sees": {"$function": {"body": body, "args": [], "lang": "js"}}}}
+    async with engine._link.speaking() as client:
+        await client[name].theirs.insert_one({"_id": 1})
+        await client.admin.command("createUser", name, pwd="theirs", roles=[{"role": "dbOwner", "db": name}])
+        async with AsyncMongoClient(
+            endpoint.host, endpoint.port, username=name, password="theirs", directConnection=True
+        ) as theirs:
+            for view, stage in stages.items():
+                with pytest.raises(OperationFailure):
+                    await theirs[name].create_collection(view, viewOn="theirs", pipeline=[stage])
+                with pytest.raises(OperationFailure):
+                    made = {"_id": f"{name}.{view}", "viewOn": "theirs", "pipeline": [stage]}
+                    await theirs[name]["system.views"].insert_one(made)
+            await theirs[name].create_collection("shown", viewOn="theirs", pipeline=[code])
+        await client.admin.command("dropUser", name)
+    [row] = await engine.tables.find(name, "shown", RowsFind())
+    assert row.key is not None and row.data["sees"] == ",".join(["undefined"] * 4)
+    for call in (
+        engine.tables.insert(name, "shown", {"a": 1}),
+        engine.tables.update(name, "shown", row.key, {"a": 1}, {}),
+        engine.tables.delete(name, "shown", row.key, {}),
+    ):
+        with pytest.raises(Conflict, match="view"):
+            await call
     await engine.databases.drop(name)
     await engine.close()

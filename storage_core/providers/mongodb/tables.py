@@ -8,7 +8,7 @@ from typing import Any
 from bson import ObjectId, json_util
 from bson.errors import BSONError
 from pymongo import ReturnDocument
-from pymongo.errors import DuplicateKeyError, ExecutionTimeout, WriteError
+from pymongo.errors import DuplicateKeyError, ExecutionTimeout, OperationFailure, WriteError
 
 from ...domain.errors import Conflict, InvalidRequest, NameTaken, NotFound, Unsupported, VersionConflict
 from ...domain.naming import said
@@ -20,6 +20,7 @@ from .names import checked
 
 SECONDS = 20
 KIND = "collection of others"
+IS_A_VIEW = 166
 RELAXED = json_util.RELAXED_JSON_OPTIONS.with_options(tz_aware=True)
 CANONICAL = json_util.CANONICAL_JSON_OPTIONS.with_options(tz_aware=True)
 HEX = frozenset("0123456789abcdefABCDEF")
@@ -66,7 +67,7 @@ class MongoTables:
 
     async def get(self, database: str, table: str, key: str) -> TableRow:
         async with self._documents(database, table) as documents:
-            found = await documents.find_one({"_id": _id(key)})
+            found = await documents.find_one({"_id": _id(key)}, max_time_ms=SECONDS * 1000)
         if found is None:
             raise _missing(table, key)
         return _shown(found, [], True)
@@ -111,7 +112,13 @@ class MongoTables:
                 raise Conflict(
                     f"It took longer than {SECONDS} s.", hint="Narrow the filter, or give the field an index."
                 ) from error
-            except WriteError as error:
+            except OperationFailure as error:
+                if error.code == IS_A_VIEW:
+                    raise Conflict(
+                        f"{said(table)} is a view: its documents cannot be changed here."
+                    ) from error
+                if not isinstance(error, WriteError):
+                    raise
                 raise Conflict(
                     f"MongoDB: {error.details and error.details.get('errmsg')}", field="data"
                 ) from error

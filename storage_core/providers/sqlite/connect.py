@@ -24,6 +24,7 @@ _BARE_PRAGMAS = frozenset(
     [
         "application_id",
         "auto_vacuum",
+        "data_version",
         "encoding",
         "freelist_count",
         "journal_mode",
@@ -87,6 +88,27 @@ def _only_reading(
     ):
         return sqlite3.SQLITE_OK
     return sqlite3.SQLITE_DENY
+
+
+#: What triggers, views and the shadow tables of indexes may do while rows are changed, and nothing else.
+_CHANGING = _READING | {
+    sqlite3.SQLITE_INSERT,
+    sqlite3.SQLITE_UPDATE,
+    sqlite3.SQLITE_DELETE,
+    sqlite3.SQLITE_SAVEPOINT,
+}
+
+
+def _only_rows(action: int, first: str | None, second: str | None, db: str | None, via: str | None) -> int:
+    if action in _CHANGING:
+        return sqlite3.SQLITE_OK
+    return _only_reading(action, first, second, db, via)
+
+
+def let_only_rows_change(db: sqlite3.Connection) -> None:
+    """From now on: no attaching, no setting, no table made, changed or dropped, by whatever the file brings along."""
+    db.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
+    db.set_authorizer(_only_rows)
 
 
 def _nothing_dangerous(

@@ -15,7 +15,7 @@ from ...domain.naming import said
 from ...domain.query import Node
 from ...domain.table import CUT, Column, RowsFind, Table, TableRow
 from ...domain.value import Mode, decode, encode_value
-from .connect import Halt, in_thread, quoted, reading, writing
+from .connect import Halt, in_thread, let_only_rows_change, quoted, reading, writing
 from .place import Place
 from .rows import Relation, Statement, parts_of
 
@@ -77,6 +77,7 @@ class SqliteTables:
 def _changing(path: Path, halt: Halt) -> Generator[sqlite3.Connection]:
     with writing(path, halt) as db, _speaking():
         db.execute("PRAGMA foreign_keys=ON")
+        let_only_rows_change(db)
         db.execute("BEGIN IMMEDIATE")
         try:
             yield db
