@@ -47,6 +47,7 @@ where {USER} and c.relkind in ('r', 'm') order by 1
 END_HOLDERS = """
 select pg_terminate_backend(pid) from (select distinct l.pid from pg_locks l
   join pg_class c on c.oid = l.relation join pg_namespace n on n.oid = c.relnamespace
+  join pg_stat_activity a on a.pid = l.pid and a.backend_type = 'client backend'
   where n.nspname = $1 and l.pid <> pg_backend_pid()
     and l.database = (select oid from pg_database where datname = current_database())) holders
 """
