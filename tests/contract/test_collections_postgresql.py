@@ -12,7 +12,7 @@ import asyncpg
 import orjson
 import pytest
 
-from storage_core.domain.errors import Conflict, NameTaken, NotFound, QuotaExceeded
+from storage_core.domain.errors import Conflict, NameTaken, NotFound, QuotaExceeded, Unsupported
 from storage_core.domain.naming import schema_name
 from storage_core.domain.order import after_row, parse_sort
 from storage_core.domain.provider import Endpoint
@@ -24,6 +24,7 @@ from storage_core.providers.postgresql.collection_sql import find_statement
 from storage_core.providers.postgresql.collections import PostgresCollections
 from storage_core.providers.postgresql.engine import PostgresEngine
 from storage_core.providers.postgresql.hotpool import HotPools
+from storage_core.providers.postgresql.indexes import Indexes
 from tests.contract.collection_contract import T0, T1, CollectionContract, index, where
 
 pytestmark = pytest.mark.servers
@@ -166,7 +167,44 @@ async def test_a_page_in_an_index_s_order_reads_little_more_than_itself(
             assert len(rows) == limit
             find = Find(sort=find.sort, limit=limit, after=after_row(find, rows[-1]))
     assert isinstance(engine.collections, PostgresCollections)
-    assert engine.collections.ordered[shared, "paged"][1] == {("n",), ("t",), ("few",)}
+    assert engine.collections.known[shared, "paged"].ordered == {("n",), ("t",), ("few",)}
+
+
+async def test_words_are_found_by_an_administrator_s_index(
+    engine: Engine, shared: str, sql: asyncpg.Connection
+) -> None:
+    some = opened(engine, shared, "wordy")
+    bodies = [{"t": "the quick fox", "n": 1}, {"t": "slow foxes", "n": 2}, {"t": "a {dog}"}, {"t": 5}, {}]
+    await some.insert_many([Write(f"{i}", body) for i, body in enumerate(bodies)], T0)
+    assert isinstance(engine.collections, PostgresCollections)
+    for call in (some.find(Find(where({"$text": "fox"}))), some.count(where({"n": 1, "$text": "fox"}))):
+        with pytest.raises(Unsupported, match="full-text index"):
+            await call
+    await sql.execute(
+        "create index on collections.wordy using gin (to_tsvector('english', coalesce(body #>> '{t}', '')))"
+    )
+    engine.collections.known.clear()
+
+    async def ids(question: dict[str, Any], sort: str = "id") -> list[str]:
+        return [row.id for row in await some.find(Find(where(question), parse_sort(sort)))]
+
+    assert await ids({"$text": "fox"}) == ["0", "1"]
+    assert await ids({"$text": "fox -quick"}) == ["1"]
+    assert await ids({"$text": "dog or quick", "n": None}) == ["2"]
+    assert await ids({"$and": [{"$text": "fox"}, {"n": {"$gt": 0}}]}, "-n") == ["1", "0"]
+    assert await some.count(where({"$text": "'; drop table"})) == 0
+    for inside in ({"$or": [{"$text": "fox"}, {"n": 1}]}, {"$not": {"$text": "fox"}}):
+        with pytest.raises(Unsupported):
+            await ids(inside)
+    words = await Indexes(engine.collections, shared).words("wordy")
+    statement, values = find_statement("wordy", Find(where({"$text": "fox"})), words=words)
+    async with sql.transaction():
+        await sql.execute("set local enable_seqscan = off; set local enable_indexscan = off")
+        plan = await sql.fetch(f"explain {statement}", *values)
+    assert any("Bitmap Index Scan" in row[0] for row in plan), plan
+    async with engine.collections.transaction(shared) as session:
+        found = await session.collection("wordy").find(Find(where({"$text": "fox"})))
+        assert [row.id for row in found] == ["0", "1"]
 
 
 async def test_what_an_interrupted_index_left_is_replaced(

@@ -16,7 +16,7 @@ from ...domain.patch import patched
 from ...domain.query import Node, Path, Regex, conditions, projected
 from ...domain.record import Find, Index, Outcome, Row, Write
 from .collection_copy import Copied
-from .collection_sql import count_statement, find_statement
+from .collection_sql import asks_for_words, count_statement, find_statement
 from .collection_table import FIELDS, Statements, packed, parts_of, statements_of
 
 #: How often a document that others change at the same moment is read again for a patch of inner fields.
@@ -34,6 +34,10 @@ class Indexes(Protocol):
 
     async def ordered(self, collection: str) -> frozenset[Path]:
         """The paths whose order an index has, as far as is known; what is not known costs time alone."""
+        ...
+
+    async def words(self, collection: str) -> str | None:
+        """What finds words, if there is a full-text index: see `collection_index.words`."""
         ...
 
 
@@ -203,7 +207,8 @@ class PostgresCollection:
     async def find(self, find: Find) -> list[Row]:
         first = find.sort[0].path if find.sort else None
         indexed = first is not None and first in await self._indexes.ordered(self._name)
-        statement, values = find_statement(self._name, find, indexed=indexed)
+        words = await self._indexes.words(self._name) if asks_for_words(find.where) else None
+        statement, values = find_statement(self._name, find, indexed=indexed, words=words)
         rows = [Row(*found) for found in await self._asked(find.where, "fetch", statement, values) or ()]
         if find.fields is not None:
             for row in rows:
@@ -211,7 +216,8 @@ class PostgresCollection:
         return rows
 
     async def count(self, where: Node | None) -> int:
-        statement, values = count_statement(self._name, where)
+        words = await self._indexes.words(self._name) if asks_for_words(where) else None
+        statement, values = count_statement(self._name, where, words)
         return int(await self._asked(where, "fetchval", statement, values) or 0)
 
     async def _asked(self, where: Node | None, method: str, statement: str, values: list[Any]) -> Any:

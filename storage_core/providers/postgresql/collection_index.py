@@ -6,6 +6,7 @@ to look at) and has the order of numbers and of texts; and if it is unique, one 
 """
 
 import hashlib
+import re
 
 import orjson
 from asyncpg import exceptions as pg
@@ -27,6 +28,15 @@ BROKEN = """
 select c.relname::text from pg_index i join pg_class c on c.oid = i.indexrelid
 where i.indrelid = to_regclass($1) and not i.indisvalid and c.relname = $2
 """
+#: Full-text indexes, which administrators make: over one expression that makes a tsvector, of all rows.
+WORDS = """
+select pg_get_expr(i.indexprs, i.indrelid) from pg_index i join pg_class c on c.oid = i.indexrelid
+join pg_opclass o on o.oid = i.indclass[0]
+where i.indrelid = to_regclass($1) and i.indisvalid and i.indpred is null and i.indnatts = 1 and i.indexprs is not null
+  and o.opcname = 'tsvector_ops' order by c.relname limit 1
+"""
+#: The language of an expression; without one both sides take the database's own.
+LANGUAGE = re.compile(r"to_tsvector\(('(?:[^']|'')+'::regconfig)")
 #: How names begin of an index over keys, of what has an order, and of what forbids; no collection's does.
 INDEX, SORTED, UNIQUE = "_i_", "_s_", "_u_"
 SAID = "select obj_description(to_regclass($1), 'pg_class')"
@@ -67,6 +77,15 @@ async def listed(connection: Connection, collection: str) -> tuple[Index, ...]:
     rows = await connection.fetch(FOUND, place_of(collection))
     found = [parsed(row["said"]) for row in rows if row["valid"]]
     return tuple(sorted((index for index in found if index is not None), key=lambda index: index.name))
+
+
+async def words(connection: Connection, collection: str) -> str | None:
+    """The condition that finds words by a full-text index, up to the words; none without such an index."""
+    found = await connection.fetchval(WORDS, place_of(collection))
+    if found is None:
+        return None
+    language = LANGUAGE.search(found)
+    return f"({found}) @@ websearch_to_tsquery({language[1] + ', ' if language else ''}"
 
 
 async def create(connection: Connection, collection: str, index: Index) -> None:

@@ -19,6 +19,7 @@ from ...domain.query import (
     Path,
     Regex,
     Scalar,
+    Text,
 )
 from ...domain.record import Find, SortKey
 from .collection_keys import KEPT, element, is_a, is_doubtful, key, number_key, spellings, words
@@ -32,12 +33,17 @@ SIGNS = {Op.EQ: "=", Op.LT: "<", Op.LTE: "<=", Op.GT: ">", Op.GTE: ">="}
 Shape = tuple[Any, ...]
 
 
-def shape_of(node: Node, values: list[Any]) -> Shape:
-    """The shape of a condition; its operands go to `values`, in order."""
+def asks_for_words(node: Node | None) -> bool:
+    """Whether a full-text index is needed."""
+    return isinstance(node, Text) or (isinstance(node, All) and any(map(asks_for_words, node.nodes)))
+
+
+def shape_of(node: Node, values: list[Any], words: str | None = None) -> Shape:
+    """The shape of a condition; its operands go to `values`, in order. `words`: see `collection_index.words`."""
     if isinstance(node, Compare):
         return _shape_of_compare(node.path, node.op, node.value, values)
     if isinstance(node, All):
-        return ("and", *[shape_of(inner, values) for inner in node.nodes])
+        return ("and", *[shape_of(inner, values, words) for inner in node.nodes])
     if isinstance(node, Any_):
         return ("or", *[shape_of(inner, values) for inner in node.nodes])
     if isinstance(node, Not):
@@ -52,11 +58,15 @@ def shape_of(node: Node, values: list[Any]) -> Shape:
     if isinstance(node, Regex):
         values.append(node.pattern)
         return ("regex", node.path)
-    raise Unsupported(
-        "PostgreSQL's full-text search is not offered for collections.",
-        field="where.$text",
-        hint="Use $regex, or a table of your own with storage.session().",
-    )
+    if words is None:
+        raise Unsupported(
+            "The collection has no full-text index, or $text stands inside $or or $not.",
+            field="where.$text",
+            hint="Ask for $text beside other conditions; an index over the table is made in psql: "
+            "create index on collections.orders using gin (to_tsvector('english', body ->> 'title')).",
+        )
+    values.append(node.words)
+    return ("words", words)
 
 
 def _shape_of_compare(path: Path, op: Op, value: Scalar, values: list[Any]) -> Shape:
@@ -131,6 +141,8 @@ class Wording(Numbered):
                 return f"({key(path)} = any({self.given('text[]')}){sure})"
             case ("number", path, op):
                 return f"({number_key(path)} {SIGNS[op]} {self.given('jsonb')})"
+            case ("words", found):
+                return f"({found}{self.given('text')}))"
             case ("exists", path):
                 return f"({element(path)} is not null)"
             case ("own", name, op):
@@ -160,10 +172,14 @@ class Wording(Numbered):
         return f"({first} and {words(path)} {SIGNS[op]} {self.given('text')})"
 
 
-def find_statement(name: str, find: Find, *, indexed: bool = False) -> tuple[str, list[Any]]:
-    """:param indexed: an index over its first path has the order that is asked for."""
+def find_statement(
+    name: str, find: Find, *, indexed: bool = False, words: str | None = None
+) -> tuple[str, list[Any]]:
+    """:param indexed: an index over its first path has the order that is asked for.
+    :param words: what finds words (see `collection_index.words`).
+    """
     values: list[Any] = []
-    where = None if find.where is None else shape_of(find.where, values)
+    where = None if find.where is None else shape_of(find.where, values, words)
     places = None if find.after is None else places_of(find.sort, find.after, values)
     values.append(find.limit)
     if indexed:
@@ -171,9 +187,9 @@ def find_statement(name: str, find: Find, *, indexed: bool = False) -> tuple[str
     return _find(name, where, find.sort, places), values
 
 
-def count_statement(name: str, where: Node | None) -> tuple[str, list[Any]]:
+def count_statement(name: str, where: Node | None, words: str | None = None) -> tuple[str, list[Any]]:
     values: list[Any] = []
-    return _count(name, None if where is None else shape_of(where, values)), values
+    return _count(name, None if where is None else shape_of(where, values, words)), values
 
 
 @lru_cache(2048)

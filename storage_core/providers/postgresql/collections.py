@@ -4,16 +4,14 @@ import asyncio
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from time import monotonic
 from typing import Any
 
 import orjson
 from asyncpg import exceptions as pg
 from sqlalchemy.schema import CreateTable
 
-from ...domain.errors import Conflict, InvalidRequest, NameTaken, QuotaExceeded, StorageError, Unsupported
-from ...domain.query import Path
-from ...domain.record import Ability, Index, Quota
+from ...domain.errors import Conflict, InvalidRequest, NameTaken, QuotaExceeded, StorageError
+from ...domain.record import Ability, Quota
 from ...ports.collection import Collection, Session
 from . import collection_index
 from .collection import PostgresCollection
@@ -34,6 +32,7 @@ from .collection_trust import NUMBER, number_of_ours
 from .dial import Connection, Dialer
 from .errors import DRIVER_ERRORS
 from .hotpool import LOST, HotPool, HotPools
+from .indexes import Indexes, Known, NoIndexes
 from .sql import ident, literal
 
 SETTINGS = {"search_path": "", "timezone": "UTC", "jit": "off"}
@@ -44,10 +43,6 @@ NOT_THERE = (pg.UndefinedTableError, pg.InvalidSchemaNameError)
 COLLISIONS = (pg.SerializationError, pg.DeadlockDetectedError)
 THERE = "select obj_description(to_regclass($1), 'pg_class'), to_regclass($1) is not null"
 PLAIN_NAME = re.compile("[a-z_][a-z0-9_]*")
-#: How long it is believed which indexes a collection has: other processes make and drop some, too.
-BELIEVED_SECONDS = 30.0
-#: Collections of whose indexes something is known.
-KNOWN = 4096
 #: A table of somebody else's that has the name.
 STRANGE = (
     pg.UndefinedColumnError,
@@ -76,8 +71,8 @@ class PostgresCollections:
         self._making = asyncio.Lock()
         #: Databases that were counted since this process met them under a quota.
         self.counted: set[str] = set()
-        #: The paths that indexes have the order of, by database and collection, and until when that is believed.
-        self.ordered: dict[tuple[str, str], tuple[float, frozenset[Path]]] = {}
+        #: What indexes there are, by database and collection, as far as somebody asked.
+        self.known: dict[tuple[str, str], Known] = {}
 
     def collection(self, database: str, name: str, quota: Quota | None = None) -> Collection:
         runner, indexes, name = PooledRunner(self, database), Indexes(self, database), keyed(database, name)
@@ -100,7 +95,7 @@ class PostgresCollections:
         return tuple(row[0].removeprefix(start) for row in found or ())
 
     async def drop(self, database: str, name: str) -> None:
-        self.ordered.pop((database, keyed(database, name)), None)
+        self.known.pop((database, keyed(database, name)), None)
         if name in await self.names(database):
             place = place_of(keyed(database, name))
             await PooledRunner(self, database).read(name, "execute", f"drop table if exists {place}")
@@ -112,7 +107,7 @@ class PostgresCollections:
         self._known.discard(database)
         self._ours.pop(database, None)
         self.counted.discard(database)
-        self.ordered = {place: known for place, known in self.ordered.items() if place[0] != database}
+        self.known = {place: known for place, known in self.known.items() if place[0] != database}
 
     def transaction(self, database: str, quota: Quota | None = None) -> AbstractAsyncContextManager[Session]:
         return self._transaction(database, quota)
@@ -382,7 +377,7 @@ class PostgresSession:
         self._database = database
         self._runner = collections.runner(database, connection)
         self._counting = None if quota is None else Counting(collections, database, quota, self._runner)
-        self._indexes = NoIndexes(collections, database)
+        self._indexes = NoIndexes(collections, database, connection)
 
     def collection(self, name: str) -> Collection:
         name = keyed(self._database, name)
@@ -391,67 +386,12 @@ class PostgresSession:
         return CountedCollection(self._counting, name, self._indexes)
 
 
-class Indexes:
-    """A collection's indexes, each made, listed or dropped by itself."""
-
-    def __init__(self, collections: PostgresCollections, database: str) -> None:
-        self._collections, self._database = collections, database
-
-    async def create(self, collection: str, index: Index) -> None:
-        await self._collections.make(self._database, collection)
-        async with self._collections.connection(self._database) as connection:
-            await collection_index.create(connection, collection, index)
-        self._collections.ordered.pop((self._database, collection), None)
-
-    async def list(self, collection: str) -> tuple[Index, ...]:
-        async with self._collections.connection(self._database) as connection:
-            return await collection_index.listed(connection, collection)
-
-    async def drop(self, collection: str, name: str) -> None:
-        self._collections.ordered.pop((self._database, collection), None)
-        async with self._collections.connection(self._database) as connection:
-            await collection_index.drop(connection, collection, name)
-
-    async def ordered(self, collection: str) -> frozenset[Path]:
-        known, now = self._collections.ordered, monotonic()
-        until, paths = known.get((self._database, collection), (0.0, frozenset[Path]()))
-        if until < now:
-            paths = frozenset(
-                index.paths[0] for index in await self.list(collection) if len(index.paths) == 1
-            )
-            if len(known) >= KNOWN:
-                known.clear()
-            known[self._database, collection] = (now + BELIEVED_SECONDS, paths)
-        return paths
-
-
-class NoIndexes(Indexes):
-    """Inside a transaction, where none can be changed."""
-
-    async def create(self, collection: str, index: Index) -> None:
-        raise _outside()
-
-    async def list(self, collection: str) -> tuple[Index, ...]:
-        raise _outside()
-
-    async def drop(self, collection: str, name: str) -> None:
-        raise _outside()
-
-    async def ordered(self, collection: str) -> frozenset[Path]:
-        """What is known already: asking takes another connection."""
-        return self._collections.ordered.get((self._database, collection), (0.0, frozenset[Path]()))[1]
-
-
 def _as_it_is(packed: bytes) -> bytes:
     return packed
 
 
 def _unpacked(value: bytes) -> Any:
     return orjson.loads(memoryview(value)[1:])
-
-
-def _outside() -> Unsupported:
-    return Unsupported("A transaction has nothing to do with indexes.", hint="Look at them outside of it.")
 
 
 def _somebody_else_s(name: str) -> Conflict:
