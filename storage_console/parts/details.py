@@ -59,13 +59,20 @@ def small_table(
 
 
 def choice(
-    label: Any, permission: str, icon: str, on_click: Any, *, danger: bool = False, disabled: Any = False
+    label: Any,
+    permission: str,
+    icon: str,
+    on_click: Any,
+    *,
+    danger: bool = False,
+    disabled: Any = False,
+    here: Any = True,
 ) -> rx.Component:
-    """An entry of a row's menu, for those whose role holds the permission; for others it says why not."""
+    """An entry of a row's menu, for those whose role holds the permission, and `here`; for others it says why not."""
     look: dict[str, Any] = {"color_scheme": "red"} if danger else {}
     sign = rx.icon(icon, size=15, aria_hidden="true")
     return rx.cond(
-        ME.can.contains(permission),
+        ME.can.contains(permission) & here,
         rx.menu.item(sign, label, on_click=on_click, disabled=disabled, class_name="sc-menu-item", **look),
         rx.menu.item(
             sign,

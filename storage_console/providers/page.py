@@ -103,7 +103,7 @@ def _menu(row: Any) -> list[rx.Component]:
     return [
         choice("Test connection", "provider.inspect", "plug-zap", S.check(row.id)),
         choice("Edit", "provider.write", "pencil", FORM.edit(row.id)),
-        choice("Existing databases", "database.adopt", "search", ADOPT.look(row.id)),
+        choice("Existing databases", "database.adopt", "search", ADOPT.look(row.id), here=row.adopts),
         rx.cond(row.server != "", server, rx.fragment()),
         rx.menu.separator(),
         choice("Delete", "provider.delete", "trash-2", S.ask_delete(row.id), danger=True),

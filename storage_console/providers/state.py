@@ -26,6 +26,7 @@ from storage_core.domain.provider import CheckStep, Provider, StepStatus
 from storage_core.services.databases import ListDatabases
 from storage_core.services.engines import StartEngine, StopEngine
 from storage_core.services.providers import DeleteProvider, ListProviders, TestProvider
+from storage_core.services.targets import may_adopt
 
 TLS = {"disable": "off"}
 STEPS = {"name": "Name", "tcp": "Connect", "tls": "TLS", "sign_in": "Sign in", "privileges": "Privileges"}
@@ -33,7 +34,10 @@ STEPS = {"name": "Name", "tcp": "Connect", "tls": "TLS", "sign_in": "Sign in", "
 
 @dataclass(frozen=True, slots=True)
 class ProviderRow:
-    """A provider in the list; `server` names the private server behind it."""
+    """A provider in the list; `server` names the private server behind it.
+
+    `adopts`: whoever looks may adopt what lies on it.
+    """
 
     id: str
     name: str
@@ -48,6 +52,7 @@ class ProviderRow:
     checked: float
     server: str
     proof: str
+    adopts: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +83,7 @@ def where(provider: Provider) -> str:
     return f"{end.host}:{end.port}" if end.host and end.port else end.host or ""
 
 
-def provider_row(p: Provider, databases: int, names: dict[str, str]) -> ProviderRow:
+def provider_row(ctx: Context, p: Provider, databases: int, names: dict[str, str]) -> ProviderRow:
     """A provider as displayed."""
     engine = f"{words.KINDS.get(p.kind.value, p.kind.value)} {p.engine_version or ''}".strip()
     return ProviderRow(
@@ -95,6 +100,7 @@ def provider_row(p: Provider, databases: int, names: dict[str, str]) -> Provider
         words.epoch(p.checked_at),
         p.server or "",
         names.get(p.proof_provider_id or "", ""),
+        may_adopt(ctx, p.id),
     )
 
 
@@ -132,7 +138,7 @@ class Providers(ConfirmState, ListState, rx.State):
         databases = await core().databases.list(ctx, ListDatabases(limit=500))
         held = Counter(d.provider_id for d in databases.items)
         names = {p.id: p.name for p in items}
-        return [provider_row(p, held[p.id], names) for p in items]
+        return [provider_row(ctx, p, held[p.id], names) for p in items]
 
     @staticmethod
     async def _act(ctx: Context, verb: str, id: str) -> str:

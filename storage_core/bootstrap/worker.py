@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from ..backing.queue import DbosWorker, jobs_engine
 from ..domain.errors import StorageError
 from ..services.collector import Collector
+from ..services.lease_ends import LeaseEnds
 from ..services.monitor import Monitor
 from ..services.notices import Notices
 from ..services.reconcile import Reconciler
@@ -23,6 +24,8 @@ SCHEDULES_SECONDS = 5
 COLLECT_SECONDS = 900
 HEADS_SECONDS = 60
 NOTICE_SECONDS = 5
+#: After something went wrong with following the news.
+AGAIN_SECONDS = 5
 WORKER_JOBS = 2
 
 
@@ -34,8 +37,11 @@ async def open_worker(core: Core) -> AsyncIterator[JobRunner]:
     engine = jobs_engine(core.settings.jobs, 10)
     worker = DbosWorker(engine, home_id(core.settings.home), WORKER_JOBS)
     await worker.launch(runner.run)
-    monitor = Monitor(core.kernel)
+    monitor, ends = Monitor(core.kernel), LeaseEnds(core.kernel)
     tasks = [
+        asyncio.create_task(
+            _every(AGAIN_SECONDS, lambda: ends.follow(core.bus), at_once=True), name="leases"
+        ),
         # Beside the jobs, not before them: an engine that does not answer keeps nobody waiting.
         asyncio.create_task(_every(RECONCILE_SECONDS, reconciler.settle, at_once=True), name="reconciler"),
         asyncio.create_task(_every(PROBE_SECONDS, monitor.probe_all), name="monitor"),

@@ -259,6 +259,10 @@ class LeaseRow(Versioned, table=True):
     write: bool
     created_at: datetime = _time(nullable=False, index=True)
     expires_at: datetime = _time(nullable=False)
+    token_id: str | None = Field(default=None, max_length=64)
+    made: bool = False
+    ending: str | None = _text()
+    problem: str | None = _text()
 
 
 class ChannelRow(Versioned, table=True):

@@ -67,6 +67,14 @@ def file_name(kind: EngineKind, tenant_id: str | None, physical: str) -> str:
     return f"{tenant_folder(tenant_id)}/{physical}{SUFFIXES[kind]}"
 
 
+def another_name(physical: str, token: str) -> str:
+    """A physical name beside one that is taken; `token` is an id that nothing else has."""
+    folder, slash, name = physical.rpartition("/")
+    stem, dot, suffix = name.partition(".")
+    more = hashlib.blake2b(token.encode(), digest_size=5).hexdigest()
+    return f"{folder}{slash}{stem[: MAX_PHYSICAL - len(more) - 1]}_{more}{dot}{suffix}"
+
+
 def tenant_folder(tenant_id: str | None) -> str:
     """The directory of a tenant below a file-based provider's root."""
     return f"tenant-{tenant_id}" if tenant_id else "system"

@@ -19,8 +19,15 @@ class EngineKind(StrEnum):
         """Whether its databases are files below a directory."""
         return self in _FILES
 
+    @property
+    def usual_port(self) -> int:
+        """Where its servers listen, if nobody says otherwise; 0 for files."""
+        return _PORTS.get(self, 0)
+
 
 _FILES = frozenset({EngineKind.SQLITE, EngineKind.TINYDB, EngineKind.LOCALFILE})
+_PORTS = {EngineKind.POSTGRESQL: 5432, EngineKind.MONGODB: 27017}
+POOLER_PORT = 6432
 
 
 class TlsMode(StrEnum):
@@ -30,6 +37,11 @@ class TlsMode(StrEnum):
     REQUIRE = "require"
     VERIFY_CA = "verify-ca"
     VERIFY_FULL = "verify-full"
+
+    @property
+    def strength(self) -> int:
+        """The more of it, the better it guards what is sent."""
+        return list(TlsMode).index(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +63,34 @@ class Endpoint:
     path: str | None = None
     pooler_host: str | None = None
     pooler_port: int | None = None
+
+
+def moved(kind: EngineKind, before: Endpoint, after: Endpoint) -> bool:
+    """Whether another server may answer than the one before."""
+    port = kind.usual_port
+    return (_lower(before.host), before.port or port) != (_lower(after.host), after.port or port)
+
+
+def exposes(kind: EngineKind, before: Endpoint, after: Endpoint) -> bool:
+    """Whether a password trusted to one connection would, over another, reach somebody else or travel less guarded."""
+    if moved(kind, before, after) or after.tls.strength < before.tls.strength:
+        return True
+    if before.tls.strength >= TlsMode.VERIFY_CA.strength and after.tls_ca != before.tls_ca:
+        return True
+    if after.pooler_host is not None and _pooler(after) != _pooler(before):
+        return True
+    if kind is EngineKind.MONGODB and (after.database or "admin") != (before.database or "admin"):
+        return True
+    # the members that a replica set announces are signed in to as well
+    return after.replica_set is not None and after.replica_set != before.replica_set
+
+
+def _pooler(endpoint: Endpoint) -> tuple[str, int]:
+    return _lower(endpoint.pooler_host), endpoint.pooler_port or POOLER_PORT
+
+
+def _lower(host: str | None) -> str:
+    return (host or "").lower()
 
 
 class ProviderStatus(StrEnum):

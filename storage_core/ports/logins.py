@@ -33,6 +33,9 @@ class Logins(Protocol):
         """
         ...
 
-    async def end_lease(self, user: str, database: str) -> None:
-        """Remove a leased login and end its sessions; what it made belongs to the signed-in user. Idempotent."""
+    async def end_lease(self, user: str) -> None:
+        """Lock a leased login out, end its sessions, remove it with whatever it made anywhere. Idempotent.
+
+        An error where it cannot be removed; nobody signs in with it any more if the engine answered at all.
+        """
         ...

@@ -5,12 +5,13 @@ from dataclasses import replace
 from typing import Any
 
 from ..domain.database import Database, DatabaseStatus
-from ..domain.errors import NameTaken, StorageError
+from ..domain.errors import StorageError
 from ..domain.job import Job
-from ..domain.naming import said
+from ..domain.naming import another_name
 from ..ports.catalog import UnitOfWork
 from ..ports.engine import Engine
-from .kernel import Service, found, insisted, raced
+from .kernel import Kernel, Service, found, insisted, raced
+from .lease_ends import LeaseEnds
 
 log = logging.getLogger(__name__)
 
@@ -25,15 +26,19 @@ class Claims(Service):
     without it, what has the name on the engine is somebody else's and is never dropped.
     """
 
+    def __init__(self, kernel: Kernel) -> None:
+        super().__init__(kernel)
+        self._ends = LeaseEnds(kernel)
+
     async def claim(self, row: Database, engine: Engine) -> Database:
-        """Make sure that nobody's database has the name, and write down that from here on it is this row's."""
-        if row.physical_name in {d.physical_name for d in await engine.databases.existing()}:
-            raise NameTaken(
-                f"The engine has a database {said(row.physical_name)} already, which is not in the catalog.",
-                field="name",
-                hint="Choose another name, or adopt that database.",
-            )
-        return await self._change(row.id, location=engine.location(row.physical_name))
+        """Find a name on the engine that nobody's database has, and write down that from here on it is this row's.
+
+        What has the usual name already is somebody else's: it stays untouched, and nobody learns that it is there.
+        """
+        name = row.physical_name
+        if name in {d.physical_name for d in await engine.databases.existing()}:
+            name = another_name(name, self.kernel.new_id())
+        return await self._change(row.id, physical_name=name, location=engine.location(name))
 
     async def ready(self, id: str, location: str | None = None) -> Database:
         """Write down that a new database is there."""
@@ -52,6 +57,7 @@ class Claims(Service):
             return
         if row.location is not None and provider is not None:
             try:
+                await self._ends.end_of("database_id", id, "its database is deleted")
                 await (await self.engine_of(provider)).databases.drop(row.physical_name)
             except StorageError as error:
                 log.info("%s stays on %s for now: %s", row.physical_name, provider.name, error.detail)

@@ -35,9 +35,18 @@ from ..ports.engine import Engine
 from .claims import Claims
 from .handle import JobHandle
 from .kernel import RACES, Kernel, Service, active_tenant, found, raced
+from .lease_ends import LeaseEnds
 from .operation import Accepted, Effect, durable, operation
 from .request import ById, Confirmed, ListRequest, Request
-from .targets import a_list, database, database_target, may_inspect, new_database, provider
+from .targets import (
+    a_list,
+    database,
+    database_target,
+    may_inspect,
+    new_database,
+    provider,
+    unmanaged_database,
+)
 from .twins import Twins
 
 
@@ -68,7 +77,10 @@ class CreateDatabase(NewDatabase):
 
 
 class AdoptDatabase(NewDatabase):
-    """Take a database that exists on a provider already into the console's care. Nothing in it changes."""
+    """Take a database that exists on a provider already into the console's care. Nothing in it changes.
+
+    Whose it is nobody knows here: this needs a role that covers the whole provider.
+    """
 
     physical_name: str = Field(min_length=1, max_length=4096, examples=["legacy_orders"])
     """Its name on the engine, as databases.existing shows it."""
@@ -86,7 +98,7 @@ class ListDatabases(ListRequest):
 
 
 class ExistingDatabases(Request):
-    """List what exists on a provider, known here or not."""
+    """List what exists on a provider, known here or not: for roles that cover the whole provider."""
 
     provider_id: str = Field(max_length=64)
     """The provider to look at."""
@@ -128,7 +140,7 @@ class Databases(Service):
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)
-        self.claims = Claims(kernel)
+        self.claims, self._ends = Claims(kernel), LeaseEnds(kernel)
         self._twins = Twins(kernel)
 
     @operation("databases.create", needs=Permission.DATABASE_WRITE, on=new_database())
@@ -136,7 +148,7 @@ class Databases(Service):
         row, provider = await raced(lambda: self._reserved(ctx, request))
         try:
             engine = await self.engine_of(provider)
-            await self.claims.claim(row, engine)
+            row = await self.claims.claim(row, engine)
         except BaseException:
             await self.claims.forget(row.id)
             raise
@@ -170,7 +182,7 @@ class Databases(Service):
             await uow.databases.save(row)
         return row
 
-    @operation("databases.adopt", needs=Permission.DATABASE_ADOPT, on=new_database())
+    @operation("databases.adopt", needs=Permission.DATABASE_ADOPT, on=unmanaged_database())
     async def adopt(self, ctx: Context, request: AdoptDatabase) -> Database:
         async with self.kernel.catalog.read() as uow:
             provider = await found(uow.providers.get(request.provider_id), "provider", request.provider_id)
@@ -250,6 +262,7 @@ class Databases(Service):
             await uow.databases.save(row)
         try:
             if row.location is not None:
+                await self._ends.end_of("database_id", row.id, "its database is deleted")
                 await (await self.engine_of(provider)).databases.drop(row.physical_name)
         except StorageError as error:
             await self.claims.fail(row.id, f"Deletion failed: {error.detail} Delete it again.")

@@ -1,6 +1,7 @@
 """Leased logins: for programs that reach a tenant's database directly, and never see the console's own credentials."""
 
-import logging
+import asyncio
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from urllib.parse import quote, urlencode
@@ -9,24 +10,24 @@ from pydantic import Field
 
 from ..domain.context import Context
 from ..domain.database import Database
-from ..domain.errors import InvalidRequest, NotFound, PolicyRefused, StorageError, Unsupported
-from ..domain.lease import Lease, LeasedLogin
-from ..domain.naming import said, server_name
+from ..domain.errors import Conflict, InvalidRequest, PolicyRefused, StorageError, TimedOut, Unsupported
+from ..domain.lease import MAKING, Lease, LeasedLogin
+from ..domain.naming import server_name
 from ..domain.page import Page
-from ..domain.permission import Permission
+from ..domain.permission import Permission, Target
 from ..domain.provider import Endpoint, EngineKind, TlsMode
-from ..domain.tenant import TenantStatus
+from ..ports.catalog import UnitOfWork
 from ..ports.logins import Logins
 from .collections import policy_of
 from .databases import Databases
-from .kernel import Kernel, Service, every, found, to_its_end
+from .kernel import Kernel, Service, found, missing, to_its_end
+from .lease_ends import LeaseEnds
 from .operation import Effect, operation
 from .request import ById, ListRequest
 from .targets import a_list, database
 
-log = logging.getLogger(__name__)
-
-PORTS = {EngineKind.POSTGRESQL: 5432, EngineKind.MONGODB: 27017}
+#: How long an engine may take to make a login: well within the time that its row is kept for it.
+PATIENCE = MAKING / 2
 
 
 class LeaseLogin(ById):
@@ -39,7 +40,7 @@ class LeaseLogin(ById):
 
 
 class ListLeases(ListRequest):
-    """List the leased logins that still work."""
+    """List the leased logins that still work, and those that have not been removed from their engine yet."""
 
     database_id: str | None = None
     """Filter: the database."""
@@ -54,12 +55,20 @@ class ReleaseLogin(ById):
     """The lease."""
 
 
+async def _lease(uow: UnitOfWork, _ctx: Context, request: ReleaseLogin) -> Target:
+    """The lease itself: it can still be ended when its database is gone."""
+    lease = await found(uow.leases.get(request.lease_id), "lease", request.lease_id)
+    if lease.database_id != request.id:
+        raise missing("lease", request.lease_id)
+    return Target("lease", lease.id, lease.user, lease.tenant_id, lease.provider_id)
+
+
 class Leases(Service):
-    """The leases' operations, and the upkeep that ends them."""
+    """The leases' operations."""
 
     def __init__(self, kernel: Kernel, databases: Databases) -> None:
         super().__init__(kernel)
-        self._databases = databases
+        self._databases, self._ends = databases, LeaseEnds(kernel)
 
     @operation(
         "databases.lease",
@@ -82,17 +91,27 @@ class Leases(Service):
                 f"{engine.kind} has no logins: whoever may open the files may open the database.", field="id"
             )
         now, id = self.kernel.now(), self.kernel.new_id()
-        until = now + timedelta(seconds=request.seconds)
+        until = min(filter(None, (now + timedelta(seconds=request.seconds), ctx.expires_at)))
         user, password = f"sc_lease_{id.replace('-', '')[-20:]}", self.kernel.new_token()
         made = Lease(
-            id, row.tenant_id, row.id, row.provider_id, user, ctx.actor.id, request.write, now, until
+            id,
+            row.tenant_id,
+            row.id,
+            row.provider_id,
+            user,
+            ctx.actor.id,
+            request.write,
+            now,
+            until,
+            token_id=ctx.token_id,
         )
         async with self.kernel.catalog.write() as uow:
             await uow.leases.add(made)  # before the login: the upkeep ends what a crash leaves
         try:
-            await engine.logins.lease(user, password, row.physical_name, until, write=request.write)
+            await self._make(engine.logins, made, password, row)
+            await self._hand_out(made)
         except BaseException:
-            await to_its_end(self._end(made, row, engine.logins))
+            await to_its_end(self._take_back(made))
             raise
         async with self.kernel.catalog.read() as uow:
             provider = await found(uow.providers.get(row.provider_id), "provider", row.provider_id)
@@ -103,60 +122,38 @@ class Leases(Service):
         async with self.kernel.catalog.read() as uow:
             return await uow.leases.find(request.query(self.reach(ctx, Permission.CONNECTION_READ)))
 
-    @operation("databases.release", needs=Permission.RECORDS_READ, on=database())
+    @operation("databases.release", needs=Permission.RECORDS_READ, on=_lease)
     async def release(self, ctx: Context, request: ReleaseLogin) -> None:
         async with self.kernel.catalog.read() as uow:
-            lease = await uow.leases.get(request.lease_id)
-        if lease is None or lease.database_id != request.id:
-            raise NotFound(f"There is no lease {said(request.lease_id)}.", field="lease_id")
-        await self._ended(lease)
+            lease = await found(uow.leases.get(request.lease_id), "lease", request.lease_id)
+        await self._ends.end(lease, "it was released")
 
-    async def settle(self) -> None:
-        """End the leases whose time is over, or whose tenant may not work; a later round does what cannot be done now."""
-        over: list[Lease] = []
-        now = self.kernel.now()
-        async with self.kernel.catalog.read() as uow:
-            async for lease in every(uow.leases, ()):
-                tenant = await uow.tenants.get(lease.tenant_id)
-                active = tenant is not None and tenant.status is TenantStatus.ACTIVE
-                if lease.expires_at <= now or not active:
-                    over.append(lease)
-        for lease in over:
-            try:
-                await self._ended(lease)
-            except StorageError as error:
-                log.info("the lease %s stays for now: %s", lease.id, error.detail)
-
-    async def _ended(self, lease: Lease) -> None:
-        async with self.kernel.catalog.read() as uow:
-            row = await uow.databases.get(lease.database_id)
-            provider = await uow.providers.get(lease.provider_id)
-        if provider is None:
-            await self._forget(lease)
-            return
-        engine = await self.engine_of(provider)
-        name = row.physical_name if row is not None else ""
-        if engine.logins is not None:
-            await engine.logins.end_lease(lease.user, name)
-        await self._forget(lease)
-
-    async def _end(self, lease: Lease, row: Database, logins: Logins) -> None:
-        """Take back a login that was not made whole; what cannot be taken back now is the upkeep's."""
+    async def _make(self, logins: Logins, lease: Lease, password: str, row: Database) -> None:
         try:
-            await logins.end_lease(lease.user, row.physical_name)
-        except StorageError:
-            async with self.kernel.catalog.write() as uow:
-                await uow.leases.save(replace(lease, expires_at=self.kernel.now()))
-            return
-        await self._forget(lease)
+            async with asyncio.timeout(PATIENCE.total_seconds()):
+                await logins.lease(
+                    lease.user, password, row.physical_name, lease.expires_at, write=lease.write
+                )
+        except TimeoutError as error:
+            raise TimedOut("The engine takes too long to make a login.") from error
 
-    async def _forget(self, lease: Lease) -> None:
+    async def _hand_out(self, lease: Lease) -> None:
+        """Conflict where what the lease stands on went while its login was made."""
         async with self.kernel.catalog.write() as uow:
-            await uow.leases.remove(lease.id)
+            row = await uow.leases.get(lease.id)
+            why = "it was ended meanwhile" if row is None else await self._ends.reason(uow, row)
+            if row is None or why is not None:
+                raise Conflict(f"The login was taken back before it was handed out: {why}.")
+            await uow.leases.save(replace(row, made=True))
+
+    async def _take_back(self, lease: Lease) -> None:
+        """End a login that was not handed out; what cannot be taken back now is the upkeep's."""
+        with suppress(StorageError):
+            await self._ends.end(replace(lease, made=True), "it was not made whole")
 
 
 def _login(lease: Lease, kind: EngineKind, endpoint: Endpoint, row: Database, password: str) -> LeasedLogin:
-    host, port = endpoint.host or "localhost", endpoint.port or PORTS[kind]
+    host, port = endpoint.host or "localhost", endpoint.port or kind.usual_port
     place = f"[{host}]" if ":" in host else host
     sign_in = name = server_name(row.physical_name)
     more: dict[str, str] = {}

@@ -1,5 +1,6 @@
 """Providers: register engines, test them step by step, keep their connection."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Self
 
@@ -8,6 +9,7 @@ from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_va
 from ..domain.context import Context
 from ..domain.errors import (
     AddressRefused,
+    Conflict,
     Forbidden,
     InUse,
     InvalidRequest,
@@ -28,8 +30,12 @@ from ..domain.provider import (
     ProviderStatus,
     StepStatus,
     TlsMode,
+    exposes,
+    moved,
 )
-from .kernel import Kernel, Service, found, password_place, previous_place, put_secret, raced
+from ..ports.catalog import UnitOfWork
+from .kernel import Kernel, Service, every, found, password_place, previous_place, put_secret, raced
+from .lease_ends import LeaseEnds
 from .operation import Effect, operation
 from .request import LINES, ById, Confirmed, ListRequest, Request
 from .targets import a_list, everything, may_inspect, provider, provider_target
@@ -124,13 +130,17 @@ class UpdateProvider(ById):
     name: str | None = Field(None, max_length=48, examples=["main-postgres"])
     """A new unique name."""
     connection: Connection | None = None
-    """A whole new connection; without a password the stored one stays."""
+    """A whole new connection; without a password the stored one stays, unless it would reach another place, or be less
+    guarded on its way."""
     proof_provider_id: str | None = Field(None, max_length=64)
     """Another provider of the same kind to prove backups on; `none` takes it away."""
 
 
 class DeleteProvider(Confirmed):
-    """Forget a provider that holds no databases. Nothing on the engine is touched."""
+    """Forget a provider that holds no databases. Nothing on the engine is touched but logins leased there, which end."""
+
+    leave_logins: bool = False
+    """Also where the engine does not remove leased logins: they stay there, and the answer names them."""
 
 
 class TestProvider(Request):
@@ -147,7 +157,9 @@ class TestProvider(Request):
 
     @model_validator(mode="after")
     def _one_of(self) -> Self:
-        if (self.id is None) == (self.connection is None or self.kind is None):
+        unsaved = self.kind is not None and self.connection is not None
+        if unsaved == (self.id is not None) or (not unsaved and (self.kind or self.connection) is not None):
+            # never the one's password over the other's connection
             raise ValueError("give either id, or kind and connection")
         return self
 
@@ -157,7 +169,7 @@ class Providers(Service):
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)
-        self._twins = Twins(kernel)
+        self._twins, self._ends = Twins(kernel), LeaseEnds(kernel)
 
     @operation("providers.create", needs=Permission.PROVIDER_WRITE, on=everything("provider"))
     async def create(self, ctx: Context, request: CreateProvider) -> Provider:
@@ -179,7 +191,7 @@ class Providers(Service):
             proof_provider_id=request.proof_provider_id,
         )
         row = await self._tried(row, password)
-        await self._write(row, password, fresh=True)
+        await self._write(row, password)
         return row
 
     @operation("providers.list", needs=Permission.INVENTORY_READ, on=a_list("provider"), effect=Effect.READ)
@@ -197,45 +209,90 @@ class Providers(Service):
     async def update(self, ctx: Context, request: UpdateProvider) -> Provider:
         async with self.kernel.catalog.read() as uow:
             row = await found(uow.providers.get(request.id), "provider", request.id)
+        before, password = row, None
         if request.name is not None:
             row = replace(row, name=checked_name(request.name, "name"))
         if request.proof_provider_id is not None:
             other = None if request.proof_provider_id == "none" else request.proof_provider_id
             await self._check_proof_provider(other, row.kind)
             row = replace(row, proof_provider_id=other)
-        password = None
         if request.connection is not None:
-            if row.server is not None:
-                raise InvalidRequest("A private server's connection is its own.", field="connection")
-            endpoint, password = request.connection.endpoint(row.kind), _plain(request.connection)
-            kept = password if password is not None else await self.password_of(row.id)
-            row = await self._tried(replace(row, endpoint=endpoint, revision=row.revision + 1), kept)
+            row, password = await self._reconnected(row, request.connection)
         row = replace(row, updated_at=self.kernel.now())
-        await self._write(row, password, fresh=False)
+        await self._write(row, password, before=before)
         return row
+
+    async def _reconnected(self, row: Provider, connection: Connection) -> tuple[Provider, str | None]:
+        """The provider over another connection, tested; and the new password, if one was given."""
+        if row.server is not None:
+            raise InvalidRequest("A private server's connection is its own.", field="connection")
+        endpoint, password = connection.endpoint(row.kind), _plain(connection)
+        current, stored = await self._signing_in(row.id)
+        before = row if current is None else current  # the one that the stored password is for
+        if password is None and stored is not None and exposes(row.kind, before.endpoint, endpoint):
+            raise InvalidRequest(
+                "The stored password would reach another place than it was given for, or travel less guarded.",
+                field="connection.password",
+                hint="Give the password again with the new connection.",
+            )
+        row = replace(row, endpoint=endpoint, revision=row.revision + 1)
+        row = await self._tried(row, stored if password is None else password)
+        if moved(row.kind, before.endpoint, endpoint):
+            left, _ = await self._leases_ended(before, "its provider moved to another server")
+            if left:
+                row = replace(row, problem=" ".join(filter(None, (row.problem, _stay(before, left)))))
+        return row, password
+
+    async def _leases_ended(self, row: Provider, why: str) -> tuple[Mapping[str, str], StorageError | None]:
+        """End the logins leased on an engine; answers those that stay there, by their leases' ids, and what keeps them."""
+        kept: StorageError | None = None
+        try:
+            await self._ends.end_of("provider_id", row.id, why)
+        except StorageError as error:
+            kept = error
+        left = await self._ends.open_of("provider_id", row.id) if kept is not None else ()
+        return {lease.id: lease.user for lease in left}, kept
 
     @operation("providers.delete", needs=Permission.PROVIDER_DELETE, on=provider())
     async def delete(self, ctx: Context, request: DeleteProvider) -> Provider:
-        async with self.kernel.catalog.write() as uow:
-            row = await found(uow.providers.get(request.id), "provider", request.id)
-            held = await uow.databases.find(Query(_on(row.id), limit=1))
-            if held.total:
-                raise InUse(
-                    f"The provider {row.name!r} still has {held.total} databases.",
-                    hint="Delete its databases first; their backups stay.",
-                )
-            proving = await uow.providers.find(
-                Query((Clause("proof_provider_id", Test.ANY_OF, (row.id,)),), limit=1)
+        async with self.kernel.catalog.read() as uow:
+            row = await self._unused(uow, request.id)
+        left, kept = await self._leases_ended(row, "its provider is removed")
+        if kept is not None and not request.leave_logins:
+            raise InUse(
+                f"{_stay(row, left)} {kept.detail}",
+                field="leave_logins",
+                hint="Bring the server back, or set leave_logins to leave them there.",
             )
-            if proving.total:
-                raise InUse(
-                    f"The provider {proving.items[0].name!r} proves its backups here.",
-                    hint="Name another proof provider there first.",
-                )
+        async with self.kernel.catalog.write() as uow:
+            row = await self._unused(uow, request.id)
+            for lease in [lease async for lease in every(uow.leases, _on(row.id))]:
+                if lease.id not in left:
+                    raise InUse("A login is being leased there.", hint="Repeat it in two minutes.")
+                await uow.leases.remove(lease.id)
             await uow.secrets.remove(password_place(row.id))
             await uow.secrets.remove(previous_place(row.id))
             await uow.providers.remove(row.id)
         await self.kernel.engines.forget(row.id)
+        return replace(row, problem=_stay(row, left)) if left else row
+
+    async def _unused(self, uow: UnitOfWork, id: str) -> Provider:
+        """The provider, if nothing needs it any more."""
+        row = await found(uow.providers.get(id), "provider", id)
+        held = await uow.databases.find(Query(_on(row.id), limit=1))
+        if held.total:
+            raise InUse(
+                f"The provider {row.name!r} still has {held.total} databases.",
+                hint="Delete its databases first; their backups stay.",
+            )
+        proving = await uow.providers.find(
+            Query((Clause("proof_provider_id", Test.ANY_OF, (row.id,)),), limit=1)
+        )
+        if proving.total:
+            raise InUse(
+                f"The provider {proving.items[0].name!r} proves its backups here.",
+                hint="Name another proof provider there first.",
+            )
         return row
 
     @operation("providers.test", needs=Permission.PROVIDER_INSPECT, on=a_list("provider"))
@@ -255,13 +312,24 @@ class Providers(Service):
         await self._remember(row.id, steps)
         return steps
 
-    async def _write(self, row: Provider, password: str | None, *, fresh: bool) -> None:
-        """Save the row and, where one was given, its password; sealed again if its key is rotated meanwhile."""
+    async def _write(self, row: Provider, password: str | None, before: Provider | None = None) -> None:
+        """Save the row and, where one was given, its password; sealed again if its key is rotated meanwhile.
+
+        Conflict where its connection is not the one `before` any more: address and password belong together.
+        """
 
         async def write() -> None:
             secret = await self.sealed_password(row.id, password) if password is not None else None
             async with self.kernel.catalog.write() as uow:
-                await (uow.providers.add(row) if fresh else uow.providers.save(row))
+                if before is None:
+                    await uow.providers.add(row)
+                else:
+                    current = await found(uow.providers.get(row.id), "provider", row.id)
+                    if current.revision != before.revision:
+                        raise Conflict(
+                            "The provider's connection was changed meanwhile.", hint="Do it again."
+                        )
+                    await uow.providers.save(row)
                 if secret is not None:
                     await put_secret(uow, secret)
 
@@ -331,6 +399,12 @@ def _warnings(steps: tuple[CheckStep, ...]) -> tuple[str, ...]:
 
 def _registered_as(other: Provider) -> str:
     return f"It is the same engine as the provider {other.name}; a database there is managed once."
+
+
+def _stay(row: Provider, logins: Mapping[str, str]) -> str:
+    """Which logins are still to be removed, and where, in words."""
+    place = f"{row.endpoint.host}:{row.endpoint.port or row.kind.usual_port}"
+    return f"Leased logins that may still be on {place}, to be removed there: {', '.join(sorted(logins.values()))}."
 
 
 def _plain(connection: Connection) -> str | None:

@@ -25,9 +25,8 @@ from ..domain.retention import SOFT_FOR
 from .backoff import WINDOW
 from .claims import UNFINISHED, Claims
 from .credentials import Credentials
-from .databases import Databases
 from .kernel import Kernel, Service, every, raced
-from .leases import Leases
+from .lease_ends import LeaseEnds
 from .pipeline import Pipeline
 from .runner import JobRunner
 from .sessions import EndedSessions
@@ -62,7 +61,7 @@ class Reconciler(Service):
         self._claims = Claims(kernel)
         self._pipeline = Pipeline(self._claims)
         self._credentials = Credentials(kernel)
-        self._leases = Leases(kernel, Databases(kernel))
+        self._leases = LeaseEnds(kernel)
         self._sessions = EndedSessions(kernel)
         self._rounds = 0
         self._audited: datetime | None = None

@@ -5,6 +5,7 @@ from typing import Any
 
 from ..domain.context import Context
 from ..domain.database import Database
+from ..domain.errors import Forbidden
 from ..domain.job import Job
 from ..domain.permission import Permission, Target, Verdict, decide
 from ..domain.provider import Provider
@@ -114,6 +115,24 @@ def new_database() -> TargetOf:
     return find
 
 
+def unmanaged_database() -> TargetOf:
+    """A database that lies on a provider already: only who may on all of the provider speaks of it, for whatever tenant.
+
+    Nobody knows whose it is. Others are refused before anything is looked at, whatever they name.
+    """
+
+    async def find(_uow: UnitOfWork, ctx: Context, request: Any) -> Target:
+        if not may_adopt(ctx, request.provider_id):
+            raise Forbidden(
+                "Adopting a database needs a role that covers its whole provider.",
+                hint="Ask an administrator of the provider to adopt it for your tenant.",
+            )
+        owner = request.tenant_id or ctx.tenant_id
+        return Target("database", None, request.name, owner, request.provider_id)
+
+    return find
+
+
 def backup(field: str = "id") -> TargetOf:
     async def find(uow: UnitOfWork, _ctx: Context, request: Any) -> Target:
         id = getattr(request, field)
@@ -143,3 +162,9 @@ def job(field: str = "id") -> TargetOf:
 def may_inspect(ctx: Context, target: Target) -> bool:
     """Whether the caller may see what tells where an engine is: hosts, users, paths, logs of jobs."""
     return decide(Permission.PROVIDER_INSPECT, target, ctx.grants, ctx.actor.id) is Verdict.ALLOWED
+
+
+def may_adopt(ctx: Context, provider_id: str) -> bool:
+    """Whether the caller may see and take what lies on a provider unmanaged: with a role over all of it."""
+    place = Target("provider", provider_id=provider_id)
+    return decide(Permission.DATABASE_ADOPT, place, ctx.grants, ctx.actor.id) is Verdict.ALLOWED

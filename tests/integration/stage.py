@@ -63,7 +63,9 @@ class Stage:
     async def _lease(self) -> dict[str, Any]:
         """A lease whose login is gone already: files have none."""
         now, id = self.doors.clock(), self.doors.core.kernel.new_id()
-        row = Lease(id, self.tenant, self.database, self.provider, "sc_lease", "x", False, now, now)
+        row = Lease(
+            id, self.tenant, self.database, self.provider, "sc_lease", "x", False, now, now, made=True
+        )
         async with self.doors.core.kernel.catalog.write() as uow:
             await uow.leases.add(row)
         return {"id": self.database, "lease_id": id}

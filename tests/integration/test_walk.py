@@ -56,7 +56,7 @@ SPEC: dict[str, tuple[str, str]] = {
     "collections.index": ("Y Y Y -", "t"),
     "collections.prepare": ("Y Y Y -", "t"),
     "collections.unindex": ("Y Y Y -", "t"),
-    "databases.adopt": ("Y Y - -", "t"),
+    "databases.adopt": ("Y Y - -", "s"),
     "databases.configure": ("Y Y Y -", "t"),
     "databases.create": ("Y Y Y -", "t"),
     "databases.delete": ("C C - -", "t"),

@@ -19,7 +19,7 @@ LEASE_MARK = "storage_console_leased_for"
 #: From where nobody comes. Who is signed in is held to it at the next command, while a new password, and killed
 #: sessions, leave an open connection what it was (measured on 6.0).
 NOWHERE = [{"clientSource": ["255.255.255.255"]}]
-UNAUTHORIZED = 13
+UNAUTHORIZED, USER_NOT_FOUND = 13, 11
 
 log = logging.getLogger(__name__)
 
@@ -59,21 +59,24 @@ class MongoLogins:
 
     async def lock_out(self, user: str) -> None:
         async with self._link.speaking() as client:
-            if await self._user(client, user) is None:
-                return
-            # A password that nobody learns: a user removed and made again would lose what was granted to it.
-            changed = {"updateUser": user, "pwd": secrets.token_urlsafe(32)}
-            try:
-                await client[self._base].command({**changed, "authenticationRestrictions": NOWHERE})
-            except OperationFailure as error:
-                if error.code != UNAUTHORIZED:
-                    raise
-                log.warning(
-                    "%s cannot sign in to %s any more; connections it has open go on, since the signed-in user lacks"
-                    " setAuthenticationRestriction", user, self._link.endpoint.host,
-                )  # fmt: skip
-                await client[self._base].command(changed)
-            await self._end_sessions(client, user)
+            if await self._user(client, user) is not None:
+                await self._shut(client, user)
+
+    async def _shut(self, client: Client, user: str) -> None:
+        """Let nobody sign in as a user any more, and nobody who did go on."""
+        # A password that nobody learns: a user removed and made again would lose what was granted to it.
+        changed = {"updateUser": user, "pwd": secrets.token_urlsafe(32)}
+        try:
+            await client[self._base].command({**changed, "authenticationRestrictions": NOWHERE})
+        except OperationFailure as error:
+            if error.code != UNAUTHORIZED:
+                raise
+            log.warning(
+                "%s cannot sign in to %s any more; connections it has open go on, since the signed-in user lacks"
+                " setAuthenticationRestriction", user, self._link.endpoint.host,
+            )  # fmt: skip
+            await client[self._base].command(changed)
+        await self._end_sessions(client, user)
 
     async def lease(self, user: str, password: str, database: str, until: datetime, *, write: bool) -> None:
         role = {"role": "readWrite" if write else "read", "db": database}
@@ -85,15 +88,19 @@ class MongoLogins:
     async def prepare(self, database: str, collection: str | None, quota: Quota | None) -> None:
         """Nothing: logins that write make what they need."""
 
-    async def end_lease(self, user: str, database: str) -> None:
+    async def end_lease(self, user: str) -> None:
         async with self._link.speaking() as client:
             found = await self._user(client, user)
             if found is None:
                 return
             if LEASE_MARK not in found.get("customData", {}):
                 raise Conflict(f"The user {user!r} is not a leased one.")
-            await self._end_sessions(client, user)
-            await client[self._base].command("dropUser", user)
+            try:
+                await self._shut(client, user)  # first, so that nothing new begins while its sessions end
+                await client[self._base].command("dropUser", user)
+            except OperationFailure as error:
+                if error.code != USER_NOT_FOUND:  # somebody else ends it at the same moment
+                    raise
 
     async def _end_sessions(self, client: Client, user: str) -> None:
         """What runs in its name, as far as we may: the right to do so is the cluster's, not the database's."""

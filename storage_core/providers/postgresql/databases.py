@@ -21,6 +21,8 @@ from .shared import QUIET, SharedDatabase, no_settings, refuse_missing
 from .sql import checked_database, ident, literal
 
 UTF8 = "template template0 encoding 'UTF8'"
+#: What is made here is closed to everybody: its owner alone connects, and makes temporary tables.
+CLOSED = "revoke all on database {} from public"
 OURS_NOT = frozenset(("postgres", "template0", "template1"))
 #: Marks of the databases that the console itself lives in, asked for anew each time.
 OwnMarks = Callable[[], Awaitable[frozenset[str]]]
@@ -85,7 +87,7 @@ class PostgresDatabases:
         async with self._pool.admin() as connection:
             await self._make(connection, name, UTF8)
             try:
-                await connection.execute(f"revoke connect on database {ident(name)} from public")
+                await connection.execute(CLOSED.format(ident(name)))
                 await apply(connection, name, settings)
             except BaseException:
                 await asyncio.shield(self.drop(name))
@@ -108,7 +110,7 @@ class PostgresDatabases:
                 await self._make(connection, name, f"{base} lc_collate 'C' lc_ctype 'C'")
                 notes = (f"locale {facts.locale or facts.collate}: not available here, C is used",)
             try:
-                await connection.execute(f"revoke connect on database {ident(name)} from public")
+                await connection.execute(CLOSED.format(ident(name)))
             except BaseException:
                 await asyncio.shield(self.drop(name))
                 raise

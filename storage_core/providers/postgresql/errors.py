@@ -50,6 +50,11 @@ STATES: tuple[tuple[type[asyncpg.PostgresError], type[StorageError], str], ...] 
         InUse,
         "Another session holds a lock on a table. Wait for it to end, or end it, and run this again.",
     ),
+    (
+        pg.DependentObjectsStillExistError,
+        InUse,
+        "Objects of others depend on it: drop those first, or that they depend on it.",
+    ),
     (pg.ObjectInUseError, InUse, "End what uses the database (sessions, replication slots, subscriptions)."),
     (
         pg.CannotConnectNowError,

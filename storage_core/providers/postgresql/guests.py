@@ -110,7 +110,7 @@ class Guests:
             found = await connection.fetch(OF_DATABASE, _names(database))
         for (user,) in found:
             with suppress(MissingPrivilege):  # somebody else's
-                await self._logins.end_lease(user, database)
+                await self._logins.end_lease(user)
 
     async def close(self) -> None:
         """Close every connection and remove the logins behind them; idempotent."""
@@ -118,8 +118,8 @@ class Guests:
         known, self._known = self._known, dict[str, Guest]()
         with suppress(StorageError, TimeoutError):
             async with asyncio.timeout(CLOSING_SECONDS):
-                for database, guest in known.items():
-                    await self._logins.end_lease(guest.user, database)
+                for guest in known.values():
+                    await self._logins.end_lease(guest.user)
 
     async def _connect(self, database: str) -> Connection:
         guest = await self._guest(database)
@@ -169,7 +169,7 @@ class Guests:
                     await connection.execute(f"alter role {ident(guest.user)} bypassrls")
         except StorageError as error:
             with suppress(StorageError):
-                await self._logins.end_lease(guest.user, database)
+                await self._logins.end_lease(guest.user)
             if isinstance(error, MissingPrivilege):
                 raise NoGuest(
                     f"No login could be made for its records. {error.detail}", error.hint

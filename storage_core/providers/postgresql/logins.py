@@ -1,5 +1,6 @@
 """The logins facet: a second role that acts as the first one, so that whatever it makes belongs to the first one."""
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -10,7 +11,7 @@ from datetime import UTC, datetime
 
 from asyncpg import exceptions as pg
 
-from ...domain.errors import Conflict, InvalidRequest, MissingPrivilege
+from ...domain.errors import Conflict, InUse, InvalidRequest, MissingPrivilege
 from ...domain.naming import schema_in, server_name
 from ...domain.record import Quota
 from .collections import PostgresCollections
@@ -30,20 +31,27 @@ LEASE_MARK, LEASED = "storage-console: leased", 20
 MARK = "storage-console: second login of "
 
 WHO = "select array[session_user::text, current_user::text]"
-ROLE = "select shobj_description(oid, 'pg_authid') as mark from pg_roles where rolname = $1"
+ROLE = "select oid, shobj_description(oid, 'pg_authid') as mark from pg_roles where rolname = $1"
 #: Whoever got the password out may be signed in still; calls of ours that are under way are done soon.
 END_SESSIONS = """
 select pg_terminate_backend(pid) from pg_stat_activity
 where usename = $1 and (application_name <> $2 or state = 'idle') and pid <> pg_backend_pid()
 """
-
-
-END_ALL = "select pg_terminate_backend(pid) from pg_stat_activity where usename = $1"
-#: Databases that grant a role something: besides its own, copies of it that were restored.
-GRANTING = """
+END_ALL = "select pg_terminate_backend(pid) from pg_stat_activity where usesysid = $1"
+#: Where a role owns something or has a right: in its own database, in copies of it that were restored, and wherever
+#: everybody may connect, and make large objects.
+HOLDS = """
 select distinct d.datname::text from pg_shdepend s join pg_database d on d.oid = s.dbid
-where s.refclassid = 'pg_authid'::regclass and s.refobjid = (select oid from pg_roles where rolname = $1)
+where s.refclassid = 'pg_authid'::regclass and s.refobjid = $1
 """
+#: Nothing that others hold keeps the end of a lease waiting for ever.
+LIMITS = {"lock_timeout": "2s", "statement_timeout": "60s"}
+#: What says that somebody else removes a role at the same moment; and that its own transaction held its row.
+GONE = (pg.UndefinedObjectError, pg.InternalServerError)
+CROSSED = (*GONE, pg.LockNotAvailableError, pg.DependentObjectsStillExistError)
+ROUNDS = 9
+#: How often the connections that were ended are looked for, and how long in between.
+LOOKS, LOOK_SECONDS = 500, 0.02
 SCHEMAS = f"""
 select n.nspname::text from pg_namespace n where {USER} and has_schema_privilege(n.oid, 'usage') order by 1
 """  # noqa: S608 - constants
@@ -127,29 +135,55 @@ class PostgresLogins:
             over = await connection.fetch(OVER, LEASE_MARK)
         for (user,) in over:
             with suppress(MissingPrivilege):
-                await self.end_lease(user, "")
+                await self.end_lease(user)
 
     async def prepare(self, database: str, collection: str | None, quota: Quota | None) -> None:
         await self._collections.prepare(database, collection, quota)
 
-    async def end_lease(self, user: str, database: str) -> None:
+    async def end_lease(self, user: str) -> None:
         async with self._pool.admin() as connection:
-            found = await connection.fetchrow(ROLE, user)
-            if found is None:
-                return
-            if found["mark"] != LEASE_MARK:
-                raise Conflict(f"The role {user!r} is not a leased one.")
-            await connection.execute(f"alter role {ident(user)} nologin")
-            await connection.fetch(END_ALL, user)
-            granting = await connection.fetch(GRANTING, user)
-        for (name,) in granting:
-            async with self._pool.visit(name) as connection:
-                await connection.execute(f"drop owned by {ident(user)}")
-        async with self._pool.admin() as connection:
-            await connection.execute(
-                f"drop owned by {ident(user)}"
-            )  # what it holds of the databases themselves
-            await connection.execute(f"drop role {ident(user)}")
+            for crossed in range(ROUNDS):
+                # Somebody else may end the same lease at the same moment, or change rights of the same tables. (No
+                # advisory lock keeps them apart: whoever may connect to this database could hold it.)
+                with suppress(*CROSSED):
+                    await self._end(connection, user)
+                    return
+                await asyncio.sleep(LOOK_SECONDS * crossed)
+            await self._end(connection, user)
+
+    async def _end(self, connection: Connection, user: str) -> None:
+        found = await connection.fetchrow(ROLE, user)
+        if found is None:
+            return
+        if found["mark"] != LEASE_MARK:
+            raise Conflict(f"The role {user!r} is not a leased one.")
+        # A transaction of its own may hold the role's row, by changing its own password: so its connections go first.
+        await connection.fetch(END_ALL, found["oid"])
+        await _soon(connection, f"alter role {ident(user)} nologin")
+        await _hang_up(connection, found["oid"])
+        for place in await connection.fetch(HOLDS, found["oid"]):
+            async with self._pool.visit(place[0], LIMITS) as there:
+                with suppress(*GONE):
+                    await there.execute(f"drop owned by {ident(user)}")
+        await _soon(connection, f"drop owned by {ident(user)}")  # what it may do with databases themselves
+        await _soon(connection, f"drop role {ident(user)}")
+        await _hang_up(connection, found["oid"])  # who was signing in at that moment
+
+
+async def _soon(connection: Connection, statement: str) -> None:
+    """Run a statement that waits for no lock of others for long."""
+    async with connection.transaction():
+        await connection.execute(f"set local lock_timeout = {literal(LIMITS['lock_timeout'])}")
+        await connection.execute(statement)
+
+
+async def _hang_up(connection: Connection, oid: int) -> None:
+    """End a role's connections and wait until they are gone."""
+    for _ in range(LOOKS):
+        if not await connection.fetch(END_ALL, oid):
+            return
+        await asyncio.sleep(LOOK_SECONDS)
+    raise InUse("The server does not end the connections of a leased login.", hint="See pg_stat_activity.")
 
 
 async def _grant(connection: Connection, user: str, schema: str, *, write: bool) -> None:

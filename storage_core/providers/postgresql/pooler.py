@@ -5,12 +5,11 @@ from dataclasses import replace
 from typing import Any
 
 from ...domain.errors import StorageError
-from ...domain.provider import CheckStep, Endpoint, StepStatus
+from ...domain.provider import POOLER_PORT, CheckStep, Endpoint, StepStatus
 from ...ports.outbound import Outbound
 from ..probe import since
 from .dial import Dialer
 
-DEFAULT_PORT = 6432
 #: A statement that was prepared in one transaction is not there in the next: nothing is kept, nothing is named.
 UNPREPARED: dict[str, Any] = {
     "prepared_statement_cache_size": 0,
@@ -24,7 +23,7 @@ def pooler_of(
     """The way to the server through its PgBouncer, under the same credentials and TLS; none where it has none."""
     if endpoint.pooler_host is None:
         return None
-    there = replace(endpoint, host=endpoint.pooler_host, port=endpoint.pooler_port or DEFAULT_PORT)
+    there = replace(endpoint, host=endpoint.pooler_host, port=endpoint.pooler_port or POOLER_PORT)
     return Dialer(there, password, connect_seconds, outbound, "connection.pooler_host", scoped=False)
 
 

@@ -226,7 +226,7 @@ async def test_logins_for_a_while_are_in_no_backup(
             [[user]] = await connection.fetch(OURS, RECORDS)
         pieces, manifest = await dumped(backup_of(pg), source)
         assert pg.logins is not None
-        await pg.logins.end_lease(user, source)
+        await pg.logins.end_lease(user)
         report = await backup_of(pg).restore(replay(pieces), copy, manifest, no_progress)
         assert (report.skipped, compare(manifest, await backup_of(pg).measure(copy, manifest))) == ((), ())
         async with admin.at(copy) as connection:
