@@ -10,13 +10,14 @@ from ...domain.errors import (
     NameTaken,
     NotFound,
     QuotaExceeded,
+    Unsupported,
     VersionConflict,
 )
 from ...domain.patch import patched
 from ...domain.query import Node, Path, Regex, conditions, projected
 from ...domain.record import Find, Index, Outcome, Row, Write
 from .collection_copy import Copied
-from .collection_sql import asks_for_words, count_statement, find_statement
+from .collection_sql import count_statement, find_statement
 from .collection_table import FIELDS, Statements, packed, parts_of, statements_of
 
 #: How often a document that others change at the same moment is read again for a patch of inner fields.
@@ -207,8 +208,11 @@ class PostgresCollection:
     async def find(self, find: Find) -> list[Row]:
         first = find.sort[0].path if find.sort else None
         indexed = first is not None and first in await self._indexes.ordered(self._name)
-        words = await self._indexes.words(self._name) if asks_for_words(find.where) else None
-        statement, values = find_statement(self._name, find, indexed=indexed, words=words)
+        try:
+            statement, values = find_statement(self._name, find, indexed=indexed)
+        except Unsupported:  # it asks for words
+            words = await self._indexes.words(self._name)
+            statement, values = find_statement(self._name, find, indexed=indexed, words=words)
         rows = [Row(*found) for found in await self._asked(find.where, "fetch", statement, values) or ()]
         if find.fields is not None:
             for row in rows:
@@ -216,8 +220,10 @@ class PostgresCollection:
         return rows
 
     async def count(self, where: Node | None) -> int:
-        words = await self._indexes.words(self._name) if asks_for_words(where) else None
-        statement, values = count_statement(self._name, where, words)
+        try:
+            statement, values = count_statement(self._name, where)
+        except Unsupported:
+            statement, values = count_statement(self._name, where, await self._indexes.words(self._name))
         return int(await self._asked(where, "fetchval", statement, values) or 0)
 
     async def _asked(self, where: Node | None, method: str, statement: str, values: list[Any]) -> Any:

@@ -19,7 +19,6 @@ from ...domain.query import (
     Path,
     Regex,
     Scalar,
-    Text,
 )
 from ...domain.record import Find, SortKey
 from .collection_keys import KEPT, element, is_a, is_doubtful, key, number_key, spellings, words
@@ -31,11 +30,6 @@ SIGNS = {Op.EQ: "=", Op.LT: "<", Op.LTE: "<=", Op.GT: ">", Op.GTE: ">="}
 
 #: A condition without its operands: what its SQL depends on, cheap to make and to look up.
 Shape = tuple[Any, ...]
-
-
-def asks_for_words(node: Node | None) -> bool:
-    """Whether a full-text index is needed."""
-    return isinstance(node, Text) or (isinstance(node, All) and any(map(asks_for_words, node.nodes)))
 
 
 def shape_of(node: Node, values: list[Any], words: str | None = None) -> Shape:
