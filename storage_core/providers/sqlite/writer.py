@@ -211,7 +211,7 @@ class Lane:
             told = self._told(error)
             for job in jobs:
                 job.error = job.error or told
-        if jobs[0].work in _ENDS or (jobs[0].work is _begin and jobs[0].error is not None):
+        if held and (jobs[0].work in _ENDS or (jobs[0].work is _begin and jobs[0].error is not None)):
             jobs += self._let_go()
         return jobs
 
