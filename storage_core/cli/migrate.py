@@ -32,10 +32,15 @@ def parameters() -> list[click.Parameter]:
             show_default=True,
             help="Databases at once.",
         ),
+        click.Option(
+            ["--stamp"],
+            is_flag=True,
+            help="Only note the revision: what it makes is there already.",
+        ),
     ]
 
 
-async def run(scripts: Path, **choice: Any) -> "MigrationReport":
+async def run(scripts: Path, stamp: bool = False, **choice: Any) -> "MigrationReport":
     """Migrate on this machine's home; each database is told of on standard error when it is done."""
     from ..storage import StorageFactory
 
@@ -45,7 +50,7 @@ async def run(scripts: Path, **choice: Any) -> "MigrationReport":
             hint="Run it where the console's home is, without STORAGE_URL.",
         )
     async with StorageFactory.open() as factory:
-        return await factory.migrate(scripts, heard=_told, **choice)
+        return await (factory.stamp if stamp else factory.migrate)(scripts, heard=_told, **choice)
 
 
 def shown(report: "MigrationReport", *, as_json: bool) -> None:

@@ -5,10 +5,11 @@ from enum import StrEnum
 
 
 class MigrationOutcome(StrEnum):
-    """`migrated`: it is at the target now; `current`: it was already; `failed`: it stands where its last whole revision
+    """`migrated`: it is at the target now; `stamped`: it is noted to be; `current`: it was already; `failed`: it stands where its last whole revision
     left it; `skipped`: there is nothing of it to migrate."""
 
     MIGRATED = "migrated"
+    STAMPED = "stamped"
     CURRENT = "current"
     FAILED = "failed"
     SKIPPED = "skipped"

@@ -5,12 +5,14 @@ from .asking import Query
 from .collection import Collection
 from .document import Change, Document, DocumentPage, Loss, Outcome
 from .factory import StorageFactory
-from .models import AuditedModel, UtcDateTime
+from .models import AuditedModel, AuditedSQLModel, UtcDateTime
+from .revisions import alembic_options
 from .sessions import StorageSession
 from .storage import Storage, Transaction
 
 __all__ = [
     "AuditedModel",
+    "AuditedSQLModel",
     "Change",
     "Collection",
     "Document",
@@ -26,4 +28,5 @@ __all__ = [
     "TenantMigration",
     "Transaction",
     "UtcDateTime",
+    "alembic_options",
 ]

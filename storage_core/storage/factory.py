@@ -37,7 +37,7 @@ from ..tenancy import TenantScope, optional_tenant
 from .door import Standing
 from .home import Home, caller
 from .link import Link
-from .migrating import Choice, Migrating
+from .migrating import Choice, Migrating, Way
 from .revisions import Revisions
 from .source import Source
 from .storage import Storage
@@ -138,10 +138,30 @@ class StorageFactory:
         :param concurrency: how many databases at once, 1 to 64.
         :param heard: told of each database when it is done.
         """
+        run = await self._migrating(scripts, revision, Way.RUN)
+        return await run.run(Choice(name, tenants), concurrency, heard)
+
+    async def stamp(
+        self,
+        scripts: str | Path,
+        *,
+        name: str | None = None,
+        tenants: Collection[str] = (),
+        revision: str = "head",
+        concurrency: int = 8,
+        heard: Callable[[TenantMigration], None] = lambda _: None,
+    ) -> MigrationReport:
+        """Note in tenants' databases that they are at a revision, without running any: their tables are there already.
+
+        What was noted before is replaced. Parameters are those of `migrate`.
+        """
+        run = await self._migrating(scripts, revision, Way.STAMP)
+        return await run.run(Choice(name, tenants), concurrency, heard)
+
+    async def _migrating(self, scripts: str | Path, revision: str, way: Way) -> Migrating:
         home = self._home("Migrations run")
         revisions = await asyncio.to_thread(Revisions, scripts, revision, home.models)
-        run = Migrating(home.door, lambda tenant_id: caller(home.core, tenant_id), revisions)
-        return await run.run(Choice(name, tenants), concurrency, heard)
+        return Migrating(home.door, lambda tenant_id: caller(home.core, tenant_id), revisions, way)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["StorageFactory"]:

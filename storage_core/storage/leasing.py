@@ -24,8 +24,8 @@ from ..telemetry import log
 
 #: How long a login is asked for, and after which part of that the next one is taken.
 SECONDS, DUE = 3600, 2 / 3
-#: How long the one before stays usable for work between two calls.
-LINGER = 30.0
+#: How long the one before stays usable for work between two calls; and for models, whose calls nobody sees.
+LINGER, UNSEEN = 30.0, 300.0
 #: Seconds between two looks whether a login is still in use, or the console can be heard again.
 LOOK = 1.0
 #: At the end: so many are given back at once, and so long the console is waited for.
@@ -61,6 +61,8 @@ class Leasing:
         self._locks: dict[str, asyncio.Lock] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._going: set[asyncio.Task[None]] = set()
+        #: Databases that models are bound to.
+        self.bound: set[str] = set()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Leasing"]:
@@ -169,7 +171,7 @@ class Leasing:
         left = held.ends - asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout(max(0.0, left)):
-                await asyncio.sleep(self._linger)
+                await asyncio.sleep(UNSEEN if held.database_id in self.bound else self._linger)
                 await self._engines.retire(held.provider.id)
                 busy = await self._engines.drain(held.provider.id)
                 while busy:

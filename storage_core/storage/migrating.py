@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import TypeVar
 
 from pydantic import Field
@@ -33,6 +34,13 @@ MOST = 64
 Heard = Callable[[TenantMigration], None]
 
 
+class Way(StrEnum):
+    """What is done with the revisions: run them, or note only that what they make is there."""
+
+    RUN = "run"
+    STAMP = "stamp"
+
+
 @dataclass(frozen=True, slots=True)
 class Choice:
     """Which databases: of these tenants (all, if none is named), the one of this name (the default one)."""
@@ -52,15 +60,23 @@ class MigrateDatabase(Request):
     """The revision it is at."""
     target: str
     """The revision it is brought to."""
+    way: Way = Way.RUN
+    """Whether they are run, or only noted."""
 
 
 class Migrating(Service):
     """One run over all tenants. Repeating it goes on where the one before ended, however that ended: each database says
     itself where it stands, written in the transaction of each revision."""
 
-    def __init__(self, door: StorageDoor, caller: Callable[[str], Context], revisions: Revisions) -> None:
+    def __init__(
+        self,
+        door: StorageDoor,
+        caller: Callable[[str], Context],
+        revisions: Revisions,
+        way: Way = Way.RUN,
+    ) -> None:
         super().__init__(door.kernel)
-        self._door, self._caller, self._revisions = door, caller, revisions
+        self._door, self._caller, self._revisions, self._way = door, caller, revisions, way
 
     async def run(self, choice: Choice, concurrency: int, heard: Heard) -> MigrationReport:
         if not 1 <= concurrency <= MOST:
@@ -91,13 +107,14 @@ class Migrating(Service):
             standing = await self._door.standing(item.database_id or "", while_suspended=True)
             sessions_of(standing)
             before = after = await self._stands(standing)
-            if not self._revisions.pending(_heads(before)):
+            if not self._pending(before):
                 return replace(item, outcome=MigrationOutcome.CURRENT, before=before, after=before)
             request = MigrateDatabase(
                 id=standing.database.id,
                 scripts=str(self._revisions.location),
                 before=before,
                 target=self._revisions.target,
+                way=self._way,
             )
             try:
                 await self.migrate(self._caller(standing.tenant.id), request)
@@ -115,15 +132,22 @@ class Migrating(Service):
                 error=error.detail,
                 hint=error.hint,
             )
-        return replace(_timed(item, began), outcome=MigrationOutcome.MIGRATED, before=before, after=after)
+        done = MigrationOutcome.MIGRATED if self._way is Way.RUN else MigrationOutcome.STAMPED
+        return replace(_timed(item, began), outcome=done, before=before, after=after)
+
+    def _pending(self, stands: str | None) -> bool:
+        if self._way is Way.STAMP:
+            return stands != self._revisions.target
+        return bool(self._revisions.pending(_heads(stands)))
 
     @operation(
         "storage.migrate", needs=Permission.DATABASE_WRITE, on=database(), while_suspended=Suspended.MANAGERS
     )
     async def migrate(self, ctx: Context, request: MigrateDatabase) -> None:
-        """Run what is pending, each revision in a transaction of its own; two at once take turns."""
+        """Run (or note) what is pending, each revision in a transaction of its own; two at once take turns."""
         standing = await self._door.standing(request.id, while_suspended=True)
-        sessions, step = sessions_of(standing), self._revisions.step
+        sessions = sessions_of(standing)
+        step = self._revisions.step if request.way is Way.RUN else self._revisions.stamp
         schema = sessions.schema(standing.database.physical_name)
         async with bound(standing, Access.SHAPE, self.kernel.now) as connection:
             try:

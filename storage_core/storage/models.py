@@ -7,6 +7,7 @@ from sqlalchemy import DateTime, Dialect, Integer, String, literal_column
 from sqlalchemy.engine.default import DefaultExecutionContext
 from sqlalchemy.orm import Mapped, declared_attr, mapped_column
 from sqlalchemy.types import TypeDecorator
+from sqlmodel import Field, SQLModel
 
 from ..domain.errors import TenantRequired
 
@@ -56,7 +57,11 @@ def _as_created(context: DefaultExecutionContext) -> datetime:
     return given if isinstance(given, datetime) else _now(context)
 
 
-class AuditedModel:
+class Audited:
+    """What both kinds of audited models are, for whoever looks after their rows."""
+
+
+class AuditedModel(Audited):
     """Mix into a declared model: ``class Order(AuditedModel, Base)``.
 
     Filled in on every way of writing, bulk statements included. An update or delete of an object that somebody else
@@ -77,3 +82,31 @@ class AuditedModel:
     @classmethod
     def __mapper_args__(cls) -> dict[str, Any]:
         return {"version_id_col": cls.version}
+
+
+class AuditedSQLModel(Audited, SQLModel):
+    """The same for SQLModel: ``class Order(AuditedSQLModel, table=True)``. The fields are none until a row is written."""
+
+    tenant_id: str | None = Field(
+        default=None, max_length=64, nullable=False, sa_column_kwargs={"default": _tenant}
+    )
+    created_at: datetime | None = Field(
+        default=None, nullable=False, sa_type=UtcDateTime, sa_column_kwargs={"default": _now}
+    )
+    updated_at: datetime | None = Field(
+        default=None,
+        nullable=False,
+        sa_type=UtcDateTime,
+        sa_column_kwargs={"default": _as_created, "onupdate": _now},
+    )
+    version: int | None = Field(
+        default=None,
+        nullable=False,
+        sa_column_kwargs={"default": 1, "onupdate": literal_column("version") + 1},
+    )
+
+    @declared_attr.directive
+    @classmethod
+    def __mapper_args__(cls) -> dict[str, Any]:
+        model: Any = cls
+        return {"version_id_col": model.__table__.c.version}

@@ -142,7 +142,9 @@ class Remote:
             task.add_done_callback(self._renewing.discard)
 
     async def _renew(self, link: Link) -> None:
-        self._watches[link.standing.database.id].moving = True
+        id = link.standing.database.id
+        self._watches[id].moving = True
+        self.leasing.bound.add(id)
         try:
             await link.move(await self.standing(link.standing))
         except StorageError:

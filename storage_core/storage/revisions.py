@@ -1,10 +1,10 @@
 """An application's Alembic revisions, run on one database at a time, and on many at once."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from alembic import context as alembic_context
 from alembic import op as alembic_op
@@ -14,7 +14,8 @@ from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext, RevisionStep
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Connection, MetaData, text
+from sqlalchemy import BLANK_SCHEMA, Connection, MetaData, text
+from sqlalchemy.types import TypeDecorator
 
 from ..domain.errors import Conflict, Internal, InvalidRequest, StorageError
 
@@ -93,13 +94,28 @@ class Revisions:
             ran.extend(self.pending(heads)[:1])
             return ran
 
+        self._run(next_one, connection, schema, lock)
+        return bool(ran)
+
+    def stamp(self, connection: Connection, schema: str | None, lock: str | None) -> bool:
+        """Note that a database stands at the target, whatever it stood at; nothing of the revisions runs."""
+
+        def noted(heads: tuple[str, ...], _context: MigrationContext) -> list[Any]:
+            return list(self._directory._stamp_revs(self.target_list, heads))
+
+        self._run(noted, connection, schema, lock)
+        return False
+
+    def _run(
+        self, steps: Callable[..., list[Any]], connection: Connection, schema: str | None, lock: str | None
+    ) -> None:
         environment = EnvironmentContext(self._config, self._directory)
         environment.configure(
             connection=connection,
             target_metadata=self._models or None,
             version_table_schema=schema,
             transactional_ddl=True,
-            fn=next_one,
+            fn=steps,
         )
         migration = environment.get_context()
         with migration.begin_transaction():
@@ -111,7 +127,6 @@ class Revisions:
                 )
             with _current(environment, Operations(migration)):
                 migration.run_migrations()
-        return bool(ran)
 
 
 @contextmanager
@@ -128,6 +143,30 @@ def _current(environment: EnvironmentContext, operations: Operations) -> Iterato
     finally:
         _operations.reset(first)
         _environment.reset(second)
+
+
+def alembic_options(*models: MetaData) -> dict[str, Any]:
+    """What an application's ``env.py`` hands to Alembic, so that the revisions it generates fit every tenant:
+    ``context.configure(connection=connection, **alembic_options(Base.metadata))``.
+
+    Tables lie in no schema, types of this package and of SQLModel are written as the plain ones that the database has,
+    and tables are altered in a way that SQLite knows, too.
+    """
+    plain = MetaData(naming_convention=models[0].naming_convention if models else None)
+    for metadata in models:
+        tables: list[Any] = metadata.sorted_tables  # what it takes for no schema, its annotations do not know
+        for table in tables:
+            table.to_metadata(plain, schema=None, referred_schema_fn=_nowhere)
+    return {"target_metadata": plain, "render_item": _plain_type, "render_as_batch": True}
+
+
+def _nowhere(*_: Any) -> Any:
+    return BLANK_SCHEMA
+
+
+def _plain_type(kind: str, item: Any, _context: Any) -> str | Literal[False]:
+    ours = kind == "type" and type(item).__module__.partition(".")[0] in ("storage_core", "sqlmodel")
+    return f"sa.{item.impl!r}" if ours and isinstance(item, TypeDecorator) else False
 
 
 def said_heads(heads: Iterable[str]) -> str | None:

@@ -13,7 +13,7 @@ from ..domain.errors import Conflict, InvalidRequest, TenantMismatch, Unsupporte
 from ..domain.naming import said
 from ..ports.sessions import Access, Sessions
 from ..tenancy import TenantScope, optional_tenant
-from .models import NOW, TENANT, AuditedModel
+from .models import NOW, TENANT, Audited
 
 if TYPE_CHECKING:
     from .door import Standing
@@ -147,7 +147,7 @@ def _written(session: Session, instance: Any) -> None:
 def _loaded(session: Session, instance: Any) -> None:
     mine = session.info.get(_OWNER)
     inspect(instance).info[_OWNER] = mine
-    if isinstance(instance, AuditedModel) and instance.__dict__.get("tenant_id", mine) != mine:
+    if isinstance(instance, Audited) and instance.__dict__.get("tenant_id", mine) != mine:
         raise TenantMismatch(
             f"A row of {type(instance).__name__} in this database belongs to another tenant.",
             hint="Somebody copied it here past the product: look where it comes from.",
@@ -164,10 +164,10 @@ def _flushing(session: Session, _context: UOWTransaction, _instances: Any) -> No
     _in_scope(session)
     mine = session.info.get(_OWNER)
     for instance in session.new:
-        if isinstance(instance, AuditedModel) and instance.tenant_id not in (None, mine):
+        if isinstance(instance, Audited) and instance.__dict__.get("tenant_id") not in (None, mine):
             raise _not_mine(instance)
     for instance in session.dirty:
-        if isinstance(instance, AuditedModel):
+        if isinstance(instance, Audited):
             _unchanged(instance)
 
 
@@ -177,7 +177,7 @@ def _in_scope(session: Session) -> None:
         check(scope)
 
 
-def _unchanged(instance: AuditedModel) -> None:
+def _unchanged(instance: Any) -> None:
     state: InstanceState[Any] = inspect(instance)
     if state.attrs["tenant_id"].history.has_changes():
         raise _not_mine(instance)
@@ -189,7 +189,7 @@ def _unchanged(instance: AuditedModel) -> None:
         )
 
 
-def _not_mine(instance: AuditedModel) -> TenantMismatch:
+def _not_mine(instance: Any) -> TenantMismatch:
     return TenantMismatch(
         f"tenant_id of {type(instance).__name__} names another tenant than the session.",
         field="tenant_id",

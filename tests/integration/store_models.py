@@ -4,7 +4,7 @@ from sqlalchemy import ForeignKey, MetaData, String, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlmodel import Field, SQLModel
 
-from storage_core.storage import AuditedModel
+from storage_core.storage import AuditedModel, AuditedSQLModel
 
 
 class Base(DeclarativeBase):
@@ -30,5 +30,10 @@ class Line(Base):
 class Note(SQLModel, table=True):
     """Declared without a schema."""
 
+    id: int | None = Field(default=None, primary_key=True)
+    text: str
+
+
+class Entry(AuditedSQLModel, table=True):
     id: int | None = Field(default=None, primary_key=True)
     text: str

@@ -20,6 +20,7 @@ from storage_core.services.tenants import SuspendTenant
 from tests.integration.homes import somebody
 from tests.integration.servers import Server
 from tests.integration.storage_homes import Ground, ground_at
+from tests.integration.store_models import Base, Line, Order
 
 pytestmark = pytest.mark.servers
 
@@ -266,3 +267,49 @@ async def test_the_command_tells_of_each_tenant_and_fails_if_one_did(
     monkeypatch.setenv("STORAGE_URL", "http://127.0.0.1:1")
     with pytest.raises(Conflict, match="on the server"):
         await migrate.run(scripts)
+
+
+ENV = """
+from alembic import context
+from sqlalchemy import create_engine
+
+from storage_core.storage import alembic_options
+from tests.integration.store_models import Base
+
+with create_engine("sqlite:///scratch.sqlite3").connect() as connection:
+    context.configure(connection=connection, **alembic_options(Base.metadata))
+    with context.begin_transaction():
+        context.run_migrations()
+"""
+
+
+async def test_generated_revisions_fit_every_tenant_and_can_be_noted_where_tables_are_there(
+    ground: Ground, tmp_path: Path
+) -> None:
+    async def alembic(*arguments: str) -> None:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "alembic", *arguments, cwd=tmp_path, stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(Path.cwd())},
+        )  # fmt: skip
+        _, errors = await process.communicate()
+        assert not process.returncode, errors.decode()
+
+    await alembic("init", "scripts")
+    (tmp_path / "scripts" / "env.py").write_text(ENV)
+    await alembic("revision", "--autogenerate", "-m", "first", "--rev-id", "r1")
+    ground.factory.register(Base.metadata)
+    before = await tenants_on(ground, ["sqlite", "postgresql"])
+    for tenant in before:
+        await (await ground.factory.get_storage(tenant_id=tenant.id)).create_tables()
+    report = await ground.factory.migrate(tmp_path / "scripts", tenants=["m0"])
+    assert outcomes(report)["m0"][0] == "failed", "its tables are there already"
+    report = await ground.factory.stamp(tmp_path / "scripts")
+    assert set(outcomes(report).values()) == {("stamped", None, "r1")}
+    for number, kind in enumerate(("sqlite", "postgresql"), 2):
+        await ground.database(await ground.tenant(f"m{number}"), kind=kind)
+    report = await ground.factory.migrate(tmp_path / "scripts")
+    assert [item.outcome.value for item in report.items] == ["current", "current", "migrated", "migrated"]
+    for item in report.items:
+        storage = await ground.factory.get_storage(tenant_id=item.tenant_id)
+        async with storage.session() as session:
+            session.add(Order(number="A", lines=[Line(text="x")]))

@@ -20,7 +20,7 @@ from storage_core.storage import Storage
 from tests.integration.homes import somebody, until
 from tests.integration.servers import Server
 from tests.integration.storage_homes import Ground, ground_at
-from tests.integration.store_models import Base, Line, Note, Order
+from tests.integration.store_models import Base, Entry, Line, Note, Order
 
 pytestmark = pytest.mark.servers
 
@@ -31,14 +31,15 @@ async def ground(
 ) -> AsyncIterator[Ground]:
     async with ground_at(tmp_path_factory.mktemp("sessions")) as opened:
         await opened.serve("postgresql", postgresql_server)
-        opened.factory.register(Base.metadata, _only(Note))
+        opened.factory.register(Base.metadata, _only(Note, Entry))
         yield opened
 
 
-def _only(model: type[SQLModel]) -> MetaData:
+def _only(*models: type[SQLModel]) -> MetaData:
     """Tables of this file's models alone: the program's own are declared in the same place."""
     metadata = MetaData()
-    model.__table__.to_metadata(metadata)
+    for model in models:
+        model.__table__.to_metadata(metadata)
     return metadata
 
 
@@ -191,6 +192,34 @@ async def test_audited_rows_keep_their_tenant_and_their_version(ground: Ground, 
     with pytest.raises(TenantMismatch):
         async with storage.session() as session:
             (await session.scalars(select(Order))).one()
+
+
+async def test_audited_models_of_sqlmodel_are_looked_after_alike(ground: Ground, kind: str) -> None:
+    storage = await opened(ground, kind)
+    before = datetime.now(UTC)
+    async with storage.session() as session:
+        session.add(Entry(text="1"))
+        await session.execute(insert(Entry), [{"text": "2"}])
+    async with storage.session() as session:
+        one, two = (await session.exec(select_models(Entry).order_by(Entry.text))).all()
+        assert {(e.tenant_id, e.version) for e in (one, two)} == {(storage.tenant.id, 1)}
+        assert before <= one.created_at == one.updated_at <= datetime.now(UTC)
+    async with storage.session() as session:
+        (await session.exec(select_models(Entry).where(Entry.text == "2"))).one().text = "3"
+        await session.execute(update(Entry).where(Entry.text == "1").values(text="0"))
+    with pytest.raises(StaleDataError):
+        async with storage.session() as session:
+            session.add(one)
+            one.text = "late"
+    async with storage.session("read") as session:
+        found = (await session.exec(select_models(Entry).order_by(Entry.text))).all()
+        assert [(e.text, e.version, e.updated_at > e.created_at) for e in found] == [
+            ("0", 2, True),
+            ("3", 2, True),
+        ]
+    with pytest.raises(TenantMismatch):
+        async with storage.session() as session:
+            session.add(Entry(text="9", tenant_id="somebody"))
 
 
 async def test_tables_are_made_once_however_many_ask(ground: Ground, kind: str) -> None:
