@@ -12,6 +12,7 @@ from storage_console.audit import one_page as entry_page
 from storage_console.audit import page as audit_page
 from storage_console.backups import one_page as backup_page
 from storage_console.backups import page as backups_page
+from storage_console.backups import schedules_page as backups_schedules_page
 from storage_console.databases import one_page as database_page
 from storage_console.databases import page as databases_page
 from storage_console.jobs import one_page as job_page
@@ -49,6 +50,7 @@ PAGES = (
     database_page,
     backups_page,
     backup_page,
+    backups_schedules_page,
     jobs_page,
     job_page,
     settings_page,

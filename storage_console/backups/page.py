@@ -41,7 +41,7 @@ def backups() -> rx.Component:
                 "Each backup is restored into a throw-away target and compared, row by row. Then it counts as proven.",
                 _new(),
             ),
-            actions=[_new()],
+            actions=[link_button("Schedules", "/backups/schedules", icon="calendar-clock"), _new()],
             bulk=[gated("backup.run", button("Prove again", icon="shield-check", on_click=S.bulk("verify")))],
             menu=_menu,
             export="backups",

@@ -36,6 +36,9 @@ MENU = (
 #: Pages that other pages lead to: the settings' parts, one's own account.
 MORE = (
     Entry(
+        "Schedules", "/backups/schedules", "calendar-clock", "Protection", "cron retention keep nightly pause"
+    ),
+    Entry(
         "Users and roles", "/settings/users", "users", "Settings", "people grants scopes permissions disable"
     ),
     Entry("Sign-ins", "/settings/sessions", "monitor", "Settings", "sessions browsers revoke"),

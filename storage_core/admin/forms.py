@@ -84,7 +84,7 @@ def _field(leaf: Leaf, lookup: Lookup | None) -> Any:
                             render_kw={"class": "form-check-input"})  # fmt: skip
     if choices := _choices(leaf):
         default = leaf.info.default
-        chosen = default.value if isinstance(default, Enum) else ""
+        chosen = default.value if isinstance(default, Enum) else default if isinstance(default, str) else ""
         return SelectField(leaf.label, choices=choices, default=chosen, render_kw={"class": "form-select"}, **common)  # fmt: skip
     if leaf.kind is SecretStr:
         return PasswordField(leaf.label, render_kw={**look, "autocomplete": "new-password"}, **common)

@@ -85,6 +85,8 @@ class ScheduleBackups(_Kept):
 class ListSchedules(ListRequest):
     """List schedules with their next and last runs."""
 
+    id: str | None = None
+    """Filter: this one schedule."""
     database_id: str | None = None
     """Filter: those of this one database."""
     tenant_id: str | None = None

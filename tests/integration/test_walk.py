@@ -269,6 +269,7 @@ MARKS = {
     "database.adopt": "Y Y - -",
     "database.delete": "Y Y - -",
     "backup.run": "Y Y Y -",
+    "backup.plan": "Y Y - -",
     "backup.delete": "Y Y - -",
     "restore.new": "Y Y - -",
     "job.control": "Y Y Y -",
