@@ -358,7 +358,7 @@ async def test_a_key_is_rotated_from_the_page(as_user: Any) -> None:
     await row.get_by_role("button", name="Actions").click()
     await page.get_by_role("menuitem", name="Rotate this key").click()
     await page.get_by_role("alertdialog").get_by_role("button", name="Rotate").click()
-    await expect(page.get_by_role("heading", level=1)).to_contain_text("Rotate")
+    await expect(page.get_by_role("heading", level=1)).to_contain_text("Rotate", timeout=30_000)
     await expect(page.get_by_text("succeeded").first).to_be_visible(timeout=60_000)
 
 
