@@ -213,7 +213,12 @@ class PostgresCollection:
         except Unsupported:  # it asks for words
             words = await self._indexes.words(self._name)
             statement, values = find_statement(self._name, find, indexed=indexed, words=words)
-        rows = [Row(*found) for found in await self._asked(find.where, "fetch", statement, values) or ()]
+        try:
+            found = await self._runner.read(self._name, "fetch", statement, *values)
+        except InvalidRequest as error:
+            _place(error, find.where)
+            raise
+        rows = [Row(*fields) for fields in found or ()]
         if find.fields is not None:
             for row in rows:
                 row.body = projected(row.body, find.fields)
@@ -224,14 +229,10 @@ class PostgresCollection:
             statement, values = count_statement(self._name, where)
         except Unsupported:
             statement, values = count_statement(self._name, where, await self._indexes.words(self._name))
-        return int(await self._asked(where, "fetchval", statement, values) or 0)
-
-    async def _asked(self, where: Node | None, method: str, statement: str, values: list[Any]) -> Any:
         try:
-            return await self._runner.read(self._name, method, statement, *values)
+            return int(await self._runner.read(self._name, "fetchval", statement, *values) or 0)
         except InvalidRequest as error:
-            if where is not None and any(isinstance(node, Regex) for node in conditions(where)):
-                error.field = "where.$regex"
+            _place(error, where)
             raise
 
     async def create_index(self, index: Index) -> None:
@@ -251,6 +252,12 @@ class PostgresCollection:
         if stored is None:
             raise NotFound(f"There is no document {id!r}.", field="id")
         raise VersionConflict(f"The document {id!r} is at version {stored}, not {version}.", field="version")
+
+
+def _place(error: InvalidRequest, where: Node | None) -> None:
+    """What was wrong with a question, if anything, was its pattern."""
+    if where is not None and any(isinstance(node, Regex) for node in conditions(where)):
+        error.field = "where.$regex"
 
 
 def is_delete(write: Write) -> bool:

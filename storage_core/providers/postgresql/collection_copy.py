@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from struct import Struct
 
 from ...domain.record import Write
-from .collection_table import spelled_out
+from .collection_table import packed
 
 #: Documents that travel in one piece.
 PIECE = 50
@@ -19,7 +19,6 @@ _LONG, _LENGTH = Struct(">iq").pack, Struct(">i").pack
 #: The fields of a record (see `collection_table.FIELDS`); the last one with its length.
 _FIELDS = 6
 _TAGGED = {False: _LENGTH(1) + b"\x00", True: _LENGTH(1) + b"\x01"}
-_JSONB = 1
 
 
 class Copied:
@@ -38,11 +37,11 @@ class Copied:
         for start in range(0, len(self._writes), PIECE):
             parts: list[bytes] = []
             for write in self._writes[start : start + PIECE]:
-                id, body = write.id.encode(), spelled_out(write.body or {}, write.text)
+                id, body = write.id.encode(), packed(write.body or {}, write.text)
                 size = len(id)
                 head = heads.get(size)
                 if head is None:  # all up to the body in one go, for ids of this length
-                    head = heads[size] = Struct(f">hi{size}s{len(middle)}siB").pack
-                parts += (head(_FIELDS, size, id, middle, len(body) + 1, _JSONB), body, _TAGGED[write.tagged])
+                    head = heads[size] = Struct(f">hi{size}s{len(middle)}si").pack
+                parts += (head(_FIELDS, size, id, middle, len(body)), body, _TAGGED[write.tagged])
             yield b"".join(parts)
         yield _END

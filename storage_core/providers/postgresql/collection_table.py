@@ -54,15 +54,15 @@ _PLUS = ord("+")
 
 
 def packed(body: Any, text: bytes | None = None) -> bytes:
-    """A value as jsonb's binary form; `text` is its JSON, where somebody has made it already."""
-    return b"\x01" + spelled_out(body, text)
+    """A value as jsonb's binary form; `text` is its JSON, where somebody has made it already.
 
-
-def spelled_out(body: Any, text: bytes | None = None) -> bytes:
-    """A value as JSON. Floats stay floats: jsonb keeps the spelling of a number's fraction alone."""
+    Floats stay floats: jsonb keeps the spelling of a number's fraction alone.
+    """
     raw = orjson.dumps(body) if text is None else text
     # looking for a byte costs nothing, for more than one as much as writing them
-    return orjson.dumps(_spelled(body)) if _PLUS in raw and _TURNS.search(raw) else raw
+    if _PLUS in raw and _TURNS.search(raw):
+        raw = orjson.dumps(_spelled(body))
+    return b"\x01" + raw
 
 
 def _spelled(value: Any) -> Any:
