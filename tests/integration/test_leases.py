@@ -285,15 +285,19 @@ class TestPostgresql:
         """Objects in other databases, and a transaction that holds its own role."""
         _, row = await tenant_with(core, provider)
         login = await leased(core, row, write=True)
-        made = []
+        made, connections = [], []
         for database in ("postgres", "template1", row.physical_name):
             there = await asyncpg.connect(elsewhere(login, database), ssl=False)
+            connections.append(there)
             made.append((database, await there.fetchval("select lo_create(0)")))
             if database == "postgres":
                 await there.execute("create temporary table mine (a int)")
-        await there.execute("begin; alter role current_user set work_mem = '1MB'")  # and stays open
+                await there.execute("begin; alter role current_user password 'x'")  # and stays open
         await core.leases.release(somebody(), ReleaseLogin(id=row.id, lease_id=login.id))
         assert not await is_role(postgresql_server, login)
+        for connection in connections:
+            with pytest.raises(ENDED):
+                await connection.fetchval("select 1")
         for database, large in made:
             left = "select count(*) from pg_largeobject_metadata where oid = $1"
             assert await asked(postgresql_server, left, large, database=database) == 0
