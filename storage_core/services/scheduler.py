@@ -1,7 +1,7 @@
 """Takes what is due: each turn of each database once, whatever is killed in between.
 
-A schedule moves on in the transaction that writes its databases' turns; a turn is handed to its job in the
-transaction that writes the job. So after a crash either both are there, or neither, and the next tick goes on.
+A schedule moves on when the turns of all its databases are written; a turn is handed to its job in the transaction
+that writes the job. So after a crash either both are there, or neither, and the next tick goes on.
 """
 
 import hashlib
@@ -39,6 +39,8 @@ from .targets import database_target
 log = logging.getLogger(__name__)
 
 _MOMENT = timedelta(microseconds=1)
+#: Turns written in one transaction.
+AT_ONCE = 100
 
 
 class Scheduler(Service):
@@ -73,22 +75,38 @@ class Scheduler(Service):
         return list(dict.fromkeys(rows))
 
     async def _take(self, id: str) -> None:
+        """Write the turns, part by part, so that others can write in between; then let the schedule move on.
+
+        A turn has one id however often it is written: what a crash cuts off is taken up again.
+        """
         now = self.kernel.now()
+        due, turns = await self._expanded(id, now)
+        if due is None:
+            return
+        for begin in range(0, len(turns), AT_ONCE):
+            async with self.kernel.catalog.write() as uow:
+                for turn in turns[begin : begin + AT_ONCE]:
+                    if await uow.runs.get(turn.id) is None:
+                        await uow.runs.add(turn)
+        async with self.kernel.catalog.write() as uow:
+            row = await uow.schedules.get(id)
+            if row is not None and due_now(row, now) == due:
+                await uow.schedules.save(taken(row, due, now))
+
+    async def _expanded(self, id: str, now: datetime) -> tuple[datetime | None, list[ScheduleRun]]:
+        """When the schedule was due, and the turns of the databases it covers."""
         async with self.kernel.catalog.write() as uow:
             row = await uow.schedules.get(id)
             if row is None:
-                return
+                return None, []
             if waits_wrongly(row, now):
                 row = waiting_anew(row, now)
                 await uow.schedules.save(row)
             due = due_now(row, now)
             if due is None:
-                return
-            for database in [d async for d in every(uow.databases, _of(row)) if row.covers(d)]:
-                turn = self._turn(row, database, due, now)
-                if await uow.runs.get(turn.id) is None:
-                    await uow.runs.add(turn)
-            await uow.schedules.save(taken(row, due, now))
+                return None, []
+            covered = [d async for d in every(uow.databases, _of(row)) if row.covers(d)]
+        return due, [self._turn(row, database, due, now) for database in covered]
 
     def _turn(self, schedule: Schedule, database: Database, due: datetime, now: datetime) -> ScheduleRun:
         return ScheduleRun(

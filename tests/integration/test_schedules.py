@@ -21,6 +21,7 @@ from storage_core.domain.errors import Conflict, InvalidRequest, NotFound, Prote
 from storage_core.domain.job import JobStatus
 from storage_core.domain.page import Clause, Query, Test
 from storage_core.domain.schedule import RunStatus, Schedule, ScheduleRun
+from storage_core.services import scheduler as scheduling
 from storage_core.services.audits import VerifyAudit
 from storage_core.services.backups import Backups
 from storage_core.services.collector import Collector
@@ -129,12 +130,13 @@ class Dying:
 
 
 async def test_a_turn_is_neither_lost_nor_doubled_wherever_its_scheduler_dies(
-    doors: Doors, database: Database, tmp_path: Path
+    doors: Doors, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await a_database(doors.core, await a_provider(doors.core, tmp_path / "more"), rows=1)
     made = await scheduled(doors)
     deaths = 0
-    for at in range(3):
+    monkeypatch.setattr(scheduling, "AT_ONCE", 1)
+    for at in range(6):
         for committed in (False, True):
             doors.clock.ahead += HOUR
             kernel = seen(doors.core, doors)
