@@ -3,12 +3,13 @@
 import asyncio
 import socket
 import ssl
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from ..domain.errors import AddressRefused, InvalidRequest, NameUnresolved, Unreachable
+from ..domain.errors import AddressRefused, InvalidRequest, NameUnresolved, Unavailable, Unreachable
 from ..domain.outbound import LOOPBACK, Address, Rules, checked, plain
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 LOOKUP_SECONDS = 10.0
 WEB_SECONDS = 15.0
 ANSWER_BYTES = 1 << 20
+KNOWN_SECONDS = 300.0
 
 Lookup = Callable[[str, int], Awaitable[tuple[Address, ...]]]
 
@@ -31,13 +33,17 @@ async def system_lookup(host: str, port: int) -> tuple[Address, ...]:
 class Fresh:
     """Asks anew for whoever comes; those who come while it is being asked share the next answer.
 
-    However many connections are opened at once, at most two ask.
+    However many connections are opened at once, at most two ask. While nobody can be asked the last answer holds for
+    KNOWN_SECONDS: a catalog that is away for a moment cuts no tenant's storage off.
     """
 
-    def __init__(self, ask: Callable[[], Awaitable[Rules]]) -> None:
-        self._ask = ask
+    def __init__(
+        self, ask: Callable[[], Awaitable[Rules]], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._ask, self._clock = ask, clock
         self._asking = asyncio.Lock()
         self._next: asyncio.Task[Rules] | None = None
+        self._known: tuple[float, Rules] | None = None
 
     async def __call__(self) -> Rules:
         if self._next is None:
@@ -48,7 +54,14 @@ class Fresh:
     async def _answer(self) -> Rules:
         async with self._asking:
             self._next = None
-            return await self._ask()
+            try:
+                rules = await self._ask()
+            except Unavailable:
+                if self._known is None or self._clock() - self._known[0] > KNOWN_SECONDS:
+                    raise
+                return self._known[1]
+            self._known = self._clock(), rules
+            return rules
 
 
 def _heard(done: asyncio.Task[Rules]) -> None:

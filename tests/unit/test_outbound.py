@@ -9,8 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from storage_core.backing.outbound import Guard, GuardedWeb
-from storage_core.domain.errors import AddressRefused, InvalidRequest, NameUnresolved, Unreachable
+from storage_core.backing.outbound import KNOWN_SECONDS, Fresh, Guard, GuardedWeb
+from storage_core.domain.errors import (
+    AddressRefused,
+    InvalidRequest,
+    NameUnresolved,
+    Unavailable,
+    Unreachable,
+)
 from storage_core.domain.outbound import Address, Rules, networks, plain, refusal
 from tests.contract.mongodb.test_mongodb_tls import certificates
 
@@ -135,6 +141,27 @@ async def test_a_literal_is_judged_without_asking() -> None:
     assert await guard(STRICT, "").addresses("8.8.8.8", 1) == ("8.8.8.8",)
     with pytest.raises(AddressRefused):
         await guard(STRICT, "8.8.8.8").addresses("::ffff:127.0.0.1", 1)
+
+
+async def test_while_nobody_can_be_asked_the_last_rules_hold_for_five_minutes() -> None:
+    now, away = 0.0, False
+
+    async def ask() -> Rules:
+        if away:
+            raise Unavailable("The catalog is away.")
+        return LOCAL
+
+    rules = Fresh(ask, lambda: now)
+    away = True
+    with pytest.raises(Unavailable):
+        await rules()
+    away = False
+    assert await rules() == LOCAL
+    now, away = KNOWN_SECONDS, True
+    assert await rules() == LOCAL
+    now += 1
+    with pytest.raises(Unavailable):
+        await rules()
 
 
 async def test_many_at_once_share_the_rules_as_they_are_when_they_ask() -> None:
