@@ -147,7 +147,7 @@ async def test_more_planted_faults_are_found(
         await admin.run(
             "postgres",
             f"alter database {name} set work_mem = '7MB'",
-            f"revoke connect on database {name} from public",
+            f"revoke all on database {name} from public",
         )
         assert compare(manifest, await backup_of(pg).measure(name, manifest)) == ()
         await admin.run(name, MORE_PLANTS[fault])
