@@ -82,7 +82,8 @@ class PostgresLogins:
     async def second(self, password: str) -> str:
         async with self._pool.admin() as connection, connection.transaction():
             login, acting = await connection.fetchval(WHO) or ("", "")
-            mark = await connection.fetchval(ROLE, login)
+            known = await connection.fetchrow(ROLE, login)
+            mark = None if known is None else known["mark"]
             if mark and mark.startswith(MARK):
                 other = mark.removeprefix(MARK)
             else:

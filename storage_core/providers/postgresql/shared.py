@@ -21,9 +21,10 @@ LOCK_MS, ATTEMPTS = "2000ms", 5
 MAKE = f"create database {ident(SHARED)} template template0 encoding 'UTF8'"
 #: One on a server makes it at a time.
 MAKING = 7_230_421
-#: Whether it is there, whose it is to close, whether it is closed to the public, whether we may look into it.
+#: Whether it is there, whose it is to close, whether it is closed to the public, whether we may look into it: who signs in
+#: is asked for at the door, whoever they become afterwards.
 THE_SHARED = """
-select pg_has_role(datdba, 'member') as ours, has_database_privilege(oid, 'connect') as open,
+select pg_has_role(datdba, 'member') as ours, has_database_privilege(session_user, oid, 'connect') as open,
   not has_database_privilege('public', oid, 'connect') as closed
 from pg_database where datname = $1
 """
