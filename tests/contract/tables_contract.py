@@ -14,7 +14,7 @@ from storage_core.ports.tables import Tables
 
 #: number, label, amount, note; `id` counts from 1.
 ROWS = [
-    (3, "c", 1.5, None),
+    (10, "c", 1.5, None),
     (1, "a", None, "x" * (CUT + 5)),
     (2, "b", -2.0, "line\nbreak"),
     (2, "B", 0.25, ""),

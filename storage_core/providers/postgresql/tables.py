@@ -297,11 +297,14 @@ async def _found(connection: Connection, relation: Relation, find: RowsFind) -> 
     test = sql.where(find.where)
     if find.after is not None:
         test += f" and {sql.after(order, find.after)}"
-    by = ", ".join(f"{ident(c.name)} {'desc nulls last' if down else 'asc nulls first'}" for c, down in order)
+    # Of the table, not of what is selected: a bare name would mean the text that stands there under the same name.
+    by = ", ".join(
+        f"t.{ident(c.name)} {'desc nulls last' if down else 'asc nulls first'}" for c, down in order
+    )
     texts = [f"{ident(c.name)}::text" for c in columns]
     values = texts if find.whole else [f"left({text}, {CUT + 1})" for text in texts]
     places = [f"{ident(c.name)}::text" for c, _ in order]
-    query = f"select {', '.join([*values, *places])} from {relation.name} where {test}"
+    query = f"select {', '.join([*values, *places])} from {relation.name} as t where {test}"
     ordered = f" order by {by}" if by else ""
     rows = await connection.fetch(f"{query}{ordered} limit {int(find.limit)}", *sql.values)
     return [shown(relation.table, tuple(row), [c for c, _ in order], find.whole) for row in rows]
