@@ -253,7 +253,7 @@ async def test_a_channel_is_added_tried_and_removed(as_user: Any, watch: Watch, 
         await dialog.get_by_role("button", name="Done").click()
         row = line(page, "on-call")
         await expect(row).to_contain_text("Acme")
-        await expect(row).not_to_contain_text("backup.proven")
+        await expect(row).to_contain_text("7 events")
         await row.get_by_role("button", name="Actions").click()
         await page.get_by_role("menuitem", name="Send a test").click()
         await expect(page.get_by_text("on-call took the notice")).to_be_visible()

@@ -32,7 +32,7 @@ S: Any = DatabasePage
 @rx.page(
     route="/databases/[database_id]",
     title="Database · Storage Console",
-    on_load=[S.load, R.begin, S.measure, S.live],
+    on_load=[S.load, R.begin, S.begin, S.measure, S.live],
 )
 def database() -> rx.Component:
     """The page."""

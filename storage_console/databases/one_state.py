@@ -163,6 +163,13 @@ class DatabasePage(ConfirmState, LiveState, rx.State):
             if name == "schema" and self.schema_phase != "ready":
                 return DatabasePage.read_schema
 
+    @rx.event
+    @requires(Permission.SIGNED_IN)
+    def begin(self):
+        """Reads what the tab named in the address shows."""
+        if self.tab == "schema":
+            return DatabasePage.read_schema
+
     @rx.event(background=True)
     @requires(Permission.PROVIDER_INSPECT)
     async def read_schema(self):

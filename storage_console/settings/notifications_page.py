@@ -65,7 +65,7 @@ def _columns() -> list[Column]:
         Column("kind", "Kind", lambda r: rx.el.span(r.kind), sort="kind"),
         Column("status", "Status", lambda r: rx.el.span(status_pill(status=r.status), title=r.problem)),
         Column("of", "Scope", lambda r: rx.el.span(r.of)),
-        Column("tells", "Events", lambda r: rx.el.span(r.tells, class_name="sc-faint", title=r.tells)),
+        Column("tells", "Events", lambda r: rx.el.span(r.tells, class_name="sc-faint", title=r.events)),
         Column("sent", "Last sent", lambda r: ago(at=r.sent, empty="never"), sort="sent_at"),
         Column("created", "Created", lambda r: ago(at=r.created), sort="created_at"),
     ]

@@ -31,6 +31,7 @@ class ChannelRow:
     kind: str
     address: str
     tells: str
+    events: str
     of: str
     status: str
     problem: str
@@ -69,7 +70,8 @@ class NotificationChannels(ConfirmState, ListState, rx.State):
                 c.name,
                 c.kind.value,
                 c.address,
-                "everything" if set(c.events) == set(Happening) else ", ".join(c.events),
+                "all" if set(c.events) == set(Happening) else words.count(len(c.events), "event"),
+                ", ".join(c.events),
                 "everything" if c.tenant_id is None else tenants.get(c.tenant_id, c.tenant_id),
                 _status(c),
                 c.problem or "",

@@ -17,7 +17,7 @@ def _table(row: Any) -> Any:
 
 
 _KEYS, _SECRETS, _DATA_KEYS = _table(tables.KeyRow), _table(tables.SecretRow), _table(tables.DataKeyRow)
-_ENCRYPTIONS = _table(tables.EncryptionRow)
+_ENCRYPTIONS, _CHANNELS = _table(tables.EncryptionRow), _table(tables.ChannelRow)
 _REMEMBERED, _TENANTS = _table(tables.RememberedRow), _table(tables.TenantRow)
 _PROVIDERS, _DATABASES, _BACKUPS = (
     _table(tables.ProviderRow),
@@ -46,23 +46,24 @@ def _passwords() -> Any:
             kind=kind,
             what=case((before, "providers password before"), else_=_SECRETS.c.collection + " " + field),
             owner_id=_SECRETS.c.owner_id,
-            owner_name=func.coalesce(_PROVIDERS.c.name, _SECRETS.c.owner_id),
+            owner_name=func.coalesce(_PROVIDERS.c.name, _CHANNELS.c.name, _SECRETS.c.owner_id),
             tenant_id=_SECRETS.c.tenant_id,
             provider_id=_PROVIDERS.c.id,
             key_id=_SECRETS.c.key_id,
             key_version=func.coalesce(_KEYS.c.version, 0),
             version=_SECRETS.c.version,
             state=func.coalesce(_KEYS.c.state, KeyState.DESTROYED.value),
-            used_by=_count(_DATABASES, _DATABASES.c.provider_id == _SECRETS.c.owner_id),
+            used_by=_count(_DATABASES, _DATABASES.c.provider_id == _SECRETS.c.owner_id)
+            + case((_CHANNELS.c.id.is_(None), 0), else_=1),
             created_at=_SECRETS.c.created_at,
             updated_at=_SECRETS.c.updated_at,
             age_days=literal(0),
             row_version=literal(1),
         )
     ).select_from(
-        _SECRETS.outerjoin(_KEYS, _KEYS.c.id == _SECRETS.c.key_id).outerjoin(
-            _PROVIDERS, _PROVIDERS.c.id == _SECRETS.c.owner_id
-        )
+        _SECRETS.outerjoin(_KEYS, _KEYS.c.id == _SECRETS.c.key_id)
+        .outerjoin(_PROVIDERS, _PROVIDERS.c.id == _SECRETS.c.owner_id)
+        .outerjoin(_CHANNELS, _CHANNELS.c.id == _SECRETS.c.owner_id)
     )
 
 

@@ -86,7 +86,7 @@ class CreateNotification(Route):
     """A unique name."""
     kind: ChannelKind = Field(examples=["webhook"])
     """webhook (signed JSON), slack (and what speaks like it), email."""
-    events: tuple[Happening, ...] = Field(tuple(Happening), min_length=1, examples=[["backup.failed"]])
+    events: tuple[Happening, ...] = Field((), examples=[["backup.failed"]])
     """What it tells; everything, if left out."""
     tenant_id: str | None = Field(None, max_length=64)
     """Tells of this tenant alone; of everything, if left out."""
@@ -163,7 +163,14 @@ class Notifications(Service):
         now, id = self.kernel.now(), self.kernel.new_id()
         tenant_id = request.tenant_id or ctx.tenant_id
         row = Channel(
-            id, checked_name(request.name, "name"), request.kind, "", now, now, tenant_id, request.events
+            id,
+            checked_name(request.name, "name"),
+            request.kind,
+            "",
+            now,
+            now,
+            tenant_id,
+            request.events or tuple(Happening),
         )
         row = _routed(row, request)
         _complete(row, request.url is not None)

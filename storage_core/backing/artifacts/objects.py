@@ -180,5 +180,9 @@ def _failure(error: Exception, key: str) -> StorageError:
         return StoreFailure(
             f"The artifacts store refuses the access key for {key or 'its root'}.", hint=_HINT
         )
-    why = "it does not answer" if "error sending request" in text else type(error).__name__
+    why = type(error).__name__
+    if "error sending request" in text:
+        why = "it does not answer"
+    elif "builder error" in text:
+        why = "its address is no https address, and AWS_ALLOW_HTTP is not true"
     return StoreFailure(f"The artifacts store failed at {key or 'its root'}: {why}.", hint=_HINT)
