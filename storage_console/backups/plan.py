@@ -12,7 +12,7 @@ from storage_console.parts import words
 from storage_console.parts.form import FormState, Option
 from storage_console.session import Context, Permission, asking, attempt, requires, toast
 from storage_core.domain.errors import NotFound
-from storage_core.domain.retention import FOREVER, Retention
+from storage_core.domain.retention import FOREVER, Retention, may_lose
 from storage_core.domain.schedule import Schedule
 from storage_core.services.preferences import ShowPreferences
 from storage_core.services.schedules import (
@@ -50,6 +50,7 @@ class Plan(FormState, rx.State):
     called: str = ""  # the name an existing schedule has now: what is to be typed
     _id: str = ""
     _before: Retention = FOREVER
+    _rhythm: tuple[str, str] = ("", "")
 
     @rx.event
     @requires(Permission.BACKUP_PLAN)
@@ -83,6 +84,7 @@ class Plan(FormState, rx.State):
         self._id, self.name, self.called = row.id, row.name, row.name
         self.fixed = covered(row, await names_for(ctx))
         self.cron, self.zone, self.jitter = row.cron, row.time_zone, str(row.jitter_minutes)
+        self._rhythm = (self.cron, self.zone)
 
     def _reset(self, retention: Retention) -> None:
         self._form_reset(shown=True)
@@ -134,7 +136,8 @@ class Plan(FormState, rx.State):
             {**self._wanted(), "schedule_id": self._id or None, "count": RUNS}
         )
         found = await core().schedules.forecast(await asking(self), wanted)
-        self.shorter = bool(self._id) and wanted.retention(FOREVER).keeps_less_than(self._before)
+        kept, same = wanted.retention(FOREVER), (self.cron, self.zone) == self._rhythm
+        self.shorter = bool(self._id) and may_lose(self._before, kept, same_rhythm=same)
         return found
 
     def _request(self, confirm: str) -> ScheduleBackups:

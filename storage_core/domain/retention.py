@@ -1,7 +1,7 @@
 """Which backups go and which stay: grandfather, father, son, plus count and age. Pure, so that a dry run is the run."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 from zoneinfo import ZoneInfo
@@ -44,6 +44,12 @@ class Retention:
 
 
 FOREVER = Retention()
+
+
+def may_lose(before: Retention, after: Retention, *, same_rhythm: bool) -> bool:
+    """Whether something may go that stayed before: of another rhythm so many backups may reach less far back."""
+    counted = replace(after, days=0) != FOREVER
+    return after.keeps_less_than(before) or (counted and not same_rhythm)
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,7 @@ class Leases(Service):
         needs=Permission.RECORDS_READ,
         on=database(),
         also=lambda request: Permission.RECORDS_WRITE if request.write else None,
+        fresh=True,
     )
     async def lease(self, ctx: Context, request: LeaseLogin) -> LeasedLogin:
         row, engine = await self._databases.opened(request.id)

@@ -1,5 +1,6 @@
 """Notices on their way: written down with what happened, in its transaction; delivered by the worker until they arrive."""
 
+import asyncio
 import base64
 import logging
 from dataclasses import replace
@@ -31,6 +32,8 @@ log = logging.getLogger(__name__)
 
 #: Deliveries in one round; what is left has its turn in the next.
 ROUND = 100
+#: Channels served at once, and how long one notice may take.
+AT_ONCE, SEND_SECONDS = 8, 30
 #: The fields of a channel that are kept sealed.
 URL, SIGNING, PASSWORD = "url", "signing", "password"
 
@@ -62,23 +65,41 @@ class Notices(Service):
         due = Clause("due_at", Test.BEFORE, (now.isoformat(),))
         async with self.kernel.catalog.read() as uow:
             found = (await uow.deliveries.find(Query((waiting, due), sort="due_at", limit=ROUND))).items
+        by_channel: dict[str, list[Delivery]] = {}
         for delivery in found:
-            await self._deliver(delivery)
+            by_channel.setdefault(delivery.channel_id, []).append(delivery)
+        turns = asyncio.Semaphore(AT_ONCE)
+
+        async def through(deliveries: list[Delivery]) -> None:
+            async with turns:
+                for delivery in deliveries:
+                    if not await self._deliver(delivery):
+                        return  # one that is not taken keeps its channel waiting, and no other
+
+        async with asyncio.TaskGroup() as group:
+            for deliveries in by_channel.values():
+                group.create_task(through(deliveries))
         await self._forget(now)
 
-    async def _deliver(self, delivery: Delivery) -> None:
+    async def _deliver(self, delivery: Delivery) -> bool:
+        """Whether it was taken."""
         async with self.kernel.catalog.read() as uow:
             channel = await uow.channels.get(delivery.channel_id)
         if channel is None or not channel.enabled:
             await self._settle(delivery, "The channel was switched off.", given_up=True)
-            return
+            return True
         try:
-            await self.send(channel, delivery.id, delivery.notice)
+            async with asyncio.timeout(SEND_SECONDS):
+                await self.send(channel, delivery.id, delivery.notice)
+        except TimeoutError:
+            await self._settle(delivery, f"It was not taken within {SEND_SECONDS} seconds.")
         except StorageError as error:
             log.info("a notice to %s waits: %s", channel.name, error.detail)
             await self._settle(delivery, f"{error.detail} {error.hint}".strip())
         else:
             await self._settle(delivery, None)
+            return True
+        return False
 
     async def send(self, channel: Channel, id: str, notice: Notice) -> None:
         """Send one notice through one channel, once; Unreachable and its kin say why it did not arrive."""

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, model_validator
 
 from ..domain.context import Context
-from ..domain.errors import InvalidRequest, NameTaken
+from ..domain.errors import Conflict, InvalidRequest, NameTaken
 from ..domain.naming import checked_name
 from ..domain.notification import (
     Channel,
@@ -21,7 +21,7 @@ from ..domain.notification import (
     Notice,
     checked_template,
 )
-from ..domain.page import Page, clause
+from ..domain.page import Clause, Page, Query, Test, clause
 from ..domain.permission import Permission, Target
 from ..domain.secret import Secret
 from ..ports.catalog import UnitOfWork
@@ -31,8 +31,11 @@ from .operation import Effect, operation
 from .request import LINES, ById, ListRequest, Request
 from .targets import TargetOf, a_list
 
-_MAILBOX = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9.-]{1,255}")
+#: Plain ones: without `=?`, which mail programs read as another text.
+_MAILBOX = re.compile(r"[A-Za-z0-9.!#$%&'*+/^_`{|}~-]{1,64}@[A-Za-z0-9.-]{1,255}")
 _SIGNING_BYTES = 32
+#: Channels of one tenant, and those of the system.
+MOST = 20
 _HOOKS = (ChannelKind.WEBHOOK, ChannelKind.SLACK)
 
 
@@ -262,6 +265,9 @@ class Notifications(Service):
                 same = await uow.channels.one(name=row.name, tenant_id=row.tenant_id)
                 if same is not None and same.id != row.id:
                     raise NameTaken(f"The channel {row.name!r} exists already.", field="name")
+                mine = Clause("tenant_id", Test.ANY_OF, (row.tenant_id,))
+                if fresh and (await uow.channels.find(Query((mine,), limit=1))).total >= MOST:
+                    raise Conflict(f"There are {MOST} channels already.", hint="Remove one first.")
                 await (uow.channels.add(row) if fresh else uow.channels.save(row))
                 for secret in sealed:
                     await put_secret(uow, secret)

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from ..domain.context import Context
 from ..domain.database import Database
-from ..domain.errors import InvalidRequest, NotFound, PolicyRefused
+from ..domain.errors import Conflict, InvalidRequest, NotFound, PolicyRefused
 from ..domain.naming import said
 from ..domain.order import after_row, decode_cursor, encode_cursor, parse_sort
 from ..domain.page import MAX_LIMIT
@@ -32,6 +32,8 @@ from .targets import database
 #: Counting what matches ends here: nobody pages further, and the next page never waits for a count.
 MOST = 100_000
 COLLECTION_KIND = "collection"
+#: How tables of the product begin that hold no collection: counts of quotas, indexes.
+OWN_TABLES = "sc_"
 #: Objects of a schema that have rows, whether or not their columns can be told.
 TABLE_KINDS = frozenset({"table", "view", "partitioned table", "collection"})
 
@@ -291,6 +293,12 @@ class Records(Service):
                 hint="Look at databases.schema.",
             )
         described = await engine.tables.describe(row.physical_name, name)
+        if await _is_own(engine, row.physical_name, described.name):
+            raise Conflict(
+                f"{said(described.name)} is what holds collections: it is no table of people's.",
+                field="name",
+                hint="Name the collection itself.",
+            )
         if (await policy_of(self.kernel, row)).encryption:
             raise PolicyRefused(
                 "The tenant's policy keeps data in encrypted collections alone.",
@@ -298,6 +306,19 @@ class Records(Service):
                 hint="Change the tenant's policy first.",
             )
         return _Rows(engine.tables, row.physical_name, described)
+
+
+async def _is_own(engine: Engine, database: str, table: str) -> bool:
+    """Whether a table is the product's: a collection's, with its versions and sealed values, or a count of quotas."""
+    if table.rpartition(".")[2].startswith(OWN_TABLES):
+        return True
+    if engine.collections is None:
+        return False
+    prefix = engine.collections.prefix(database)
+    if not table.startswith(prefix):
+        return False
+    rest = table.removeprefix(prefix)
+    return rest.startswith("_") or rest in await engine.collections.names(database)
 
 
 @dataclass(frozen=True, slots=True)

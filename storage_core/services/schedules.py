@@ -12,7 +12,7 @@ from ..domain.errors import InvalidRequest
 from ..domain.naming import checked_name
 from ..domain.page import Clause, Page, Test
 from ..domain.permission import Permission, Target
-from ..domain.retention import Judged, Retention, taken_at
+from ..domain.retention import Judged, Retention, may_lose, taken_at
 from ..domain.schedule import RunStatus, Schedule, ScheduleRun, waiting_anew
 from ..ports.catalog import UnitOfWork
 from .collector import judged
@@ -208,9 +208,12 @@ class Schedules(Service):
             before = await found(uow.schedules.get(request.schedule_id), "schedule", request.schedule_id)
             _refuse_moving(request)
             row = _changed(before, request)
-            if row.retention.keeps_less_than(before.retention) and not request.shorten:
+            if (
+                may_lose(before.retention, row.retention, same_rhythm=row.when == before.when)
+                and not request.shorten
+            ):
                 raise InvalidRequest(
-                    "This keeps less than before: backups may be collected that are kept now.",
+                    "This may keep less than before: backups may be collected that are kept now.",
                     field="shorten",
                     hint="See backups.forecast; then say shorten, with the schedule's name as confirm.",
                 )

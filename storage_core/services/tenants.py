@@ -18,6 +18,9 @@ from .operation import Effect, Suspended, operation
 from .request import LINES, ById, Confirmed, ListRequest, Request
 from .targets import a_list, everything, tenant
 
+#: What every engine can count to.
+MOST_COUNTED = 10**15
+
 
 class CreateTenant(Request):
     """Create a tenant."""
@@ -53,11 +56,11 @@ class TenantPolicies(ById):
     """The kinds of engines its databases may live on; databases it has already stay."""
     encryption: bool = False
     """Its documents are kept in encrypted collections alone."""
-    databases: int | None = Field(None, ge=0, examples=[10])
+    databases: int | None = Field(None, ge=0, le=MOST_COUNTED, examples=[10])
     """How many databases it may have."""
-    documents: int | None = Field(None, ge=0, examples=[1_000_000])
+    documents: int | None = Field(None, ge=0, le=MOST_COUNTED, examples=[1_000_000])
     """How many documents each of its databases may hold in collections."""
-    bytes: int | None = Field(None, ge=0, examples=[10_000_000_000])
+    bytes: int | None = Field(None, ge=0, le=MOST_COUNTED, examples=[10_000_000_000])
     """How many bytes of documents, as JSON, each of its databases may hold in collections."""
     connections: int | None = Field(None, ge=1, le=100, examples=[4])
     """How many connections a process keeps to each of its databases."""

@@ -43,14 +43,22 @@ class Post:
 
     port: int = 0
     mails: list[tuple[str, list[str], str]] = field(default_factory=list)
+    left: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 @asynccontextmanager
-async def a_post_office() -> AsyncIterator[Post]:
+async def a_post_office(*, silent: bool = False) -> AsyncIterator[Post]:
+    """`silent`: it begins a line and never ends it."""
     office = Post()
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         sender, recipients = "", []
+        if silent:
+            writer.write(b"220-")
+            await reader.read()
+            office.left.set()
+            writer.close()
+            return
         writer.write(b"220 here\r\n")
         while line := (await reader.readline()).decode().strip():
             word = line.upper()

@@ -30,7 +30,7 @@ from storage_core.services.grants import RevokeGrant
 from storage_core.services.lease_ends import LeaseEnds
 from storage_core.services.leases import LeaseLogin, ListLeases, ReleaseLogin
 from storage_core.services.providers import CreateProvider, DeleteProvider, UpdateProvider
-from storage_core.services.records import InsertRecord
+from storage_core.services.records import InsertRecord, QueryRecords
 from storage_core.services.tenants import CreateTenant, SuspendTenant, TenantPolicies
 from storage_core.services.tokens import CreateToken, RevokeToken
 from storage_core.services.users import CreateUser, DisableUser
@@ -483,3 +483,20 @@ async def test_files_have_no_logins(core: Core, tmp_path: Path) -> None:
     create = CreateDatabase(provider_id=provider.id, name="main", tenant_id=tenant.id)
     with pytest.raises(Unsupported):
         await leased(core, await core.databases.create(somebody(), create))
+
+
+async def test_what_holds_collections_is_no_table_of_peoples(
+    core: Core, postgresql_server: Server, mongodb_server: Server
+) -> None:
+    for kind, server, held in (
+        ("postgresql", postgresql_server, "collections.orders"),
+        ("mongodb", mongodb_server, "sc_documents.orders"),
+    ):
+        _, row = await tenant_with(core, await provided(core, kind, server))
+        insert = InsertRecord(database_id=row.id, name=held, data={"id": "o-2", "body": "{}"})
+        with pytest.raises((Conflict, NotFound)):
+            await core.records.insert(somebody(), insert)
+        with pytest.raises((Conflict, NotFound)):
+            await core.records.query(somebody(), QueryRecords(database_id=row.id, name=held))
+        kept = await core.records.query(somebody(), QueryRecords(database_id=row.id, name="orders"))
+        assert [record.id for record in kept.items] == ["o-1"]

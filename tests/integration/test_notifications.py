@@ -1,5 +1,6 @@
 """People are told what happened: once, whoever was away meanwhile, and nobody of what is another tenant's."""
 
+import asyncio
 import base64
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -9,7 +10,14 @@ from typing import Any
 import pytest
 
 from storage_core.bootstrap import Core, open_worker
-from storage_core.domain.errors import AddressRefused, InvalidRequest, NameTaken, NotFound, Unreachable
+from storage_core.domain.errors import (
+    AddressRefused,
+    Conflict,
+    InvalidRequest,
+    NameTaken,
+    NotFound,
+    Unreachable,
+)
 from storage_core.domain.notification import Delivery, DeliveryStatus, Happening, Notice, signature
 from storage_core.domain.page import Query
 from storage_core.services.backups import CreateBackup
@@ -166,6 +174,35 @@ async def test_mail_is_handed_in(core: Core) -> None:
     assert "Subject: A test from Storage Console" in message and "To: a@example.org, b@example.org" in message
 
 
+async def test_a_mail_server_that_dawdles_is_left(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("storage_core.backing.mail.SECONDS", 0.3)
+    async with a_post_office(silent=True) as office:
+        server = {"host": "127.0.0.1", "port": office.port, "security": "none"}
+        made = await channel(core, kind="email", sender="c@b.org", recipients=["a@b.org"], server=server)
+        with pytest.raises(Unreachable):
+            await core.notifications.test(somebody(), TestNotification(id=made.id))
+        async with asyncio.timeout(10):
+            await office.left.wait()
+
+
+async def test_one_channel_that_fails_keeps_no_other_waiting(core: Core, hook: Hook) -> None:
+    server = {"host": "127.0.0.1", "port": 9, "security": "none", "user": "jürg", "password": "jürg"}
+    await channel(core, name="a", kind="email", sender="c@b.org", recipients=["a@b.org"], server=server)
+    await channel(core, url=hook.url)
+    await happened(core)
+    await happened(core, "later")
+    await Notices(core.kernel).deliver()
+    assert len(hook.posts) == 2
+    assert sorted(d.attempts for d in await deliveries(core)) == [0, 1, 1, 1]
+
+
+async def test_channels_have_an_end(core: Core, hook: Hook, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("storage_core.services.notifications.MOST", 1)
+    await channel(core, url=hook.url)
+    with pytest.raises(Conflict):
+        await channel(core, name="another", url=hook.url)
+
+
 async def test_a_template_says_it_in_the_receivers_words(core: Core, hook: Hook) -> None:
     await channel(core, url=hook.url, template='{"summary": "${title}"}')
     await happened(core)
@@ -207,6 +244,7 @@ async def test_a_channel_that_is_off_tells_nothing(core: Core, hook: Hook) -> No
         ({"kind": "slack", "url": "https://x", "template": "{}"}, "template"),
         ({"kind": "email", "sender": "a@b.c", "recipients": ["a@b.c"]}, "server"),
         ({"kind": "email", "sender": "a@b.c", "recipients": ["a b\r\nBcc: x@y.z"]}, None),
+        ({"kind": "email", "sender": "=?utf-8?q?x=0aBcc=3aq?=@b.c", "recipients": ["a@b.c"]}, "sender"),
         ({"kind": "email", "sender": "nobody", "recipients": ["a@b.c"]}, "sender"),
     ],
 )

@@ -360,6 +360,9 @@ async def test_keeping_less_needs_the_word_and_the_name(doors: Doors, database: 
         "backups.schedule", schedule_id=made.id, keep_daily=3, shorten=True, confirm="hourly"
     )
     assert (less.retention.daily, less.next_at) == (3, made.next_at)
+    with pytest.raises(InvalidRequest) as caught:  # more often: so many backups reach less far back
+        await doors.call("backups.schedule", schedule_id=made.id, cron="* * * * *")
+    assert caught.value.field == "shorten"
     more = await doors.call("backups.schedule", schedule_id=made.id, keep_daily=9, keep_weekly=2)
     assert (more.retention.daily, more.retention.weekly) == (9, 2)
     with pytest.raises(InvalidRequest, match="goes on with what it covers"):
