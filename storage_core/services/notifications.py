@@ -35,7 +35,7 @@ from .targets import TargetOf, a_list
 _MAILBOX = re.compile(r"[A-Za-z0-9.!#$%&'*+/^_`{|}~-]{1,64}@[A-Za-z0-9.-]{1,255}")
 _SIGNING_BYTES = 32
 #: Channels of one tenant, and those of the system.
-MOST = 20
+MOST = 200
 _HOOKS = (ChannelKind.WEBHOOK, ChannelKind.SLACK)
 
 
