@@ -59,6 +59,10 @@ class SmtpMail:
         finally:
             talk.end()
 
+    def close(self) -> None:
+        """Wait for nobody: each conversation is cut off by whoever began it."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
 
 class _Talk:
     """One conversation with a server, at the address that was judged, while TLS verifies the name.
@@ -68,7 +72,8 @@ class _Talk:
 
     def __init__(self, server: MailServer, address: str, context: ssl.SSLContext) -> None:
         self._server, self._address, self._context = server, address, context
-        self._socket: socket.socket | None = None
+        self._held: socket.socket | None = None
+        """The connection under a second descriptor: TLS takes the first one over."""
         self._over = False
 
     def hand_in(self, password: str | None, sender: str, recipients: tuple[str, ...], message: bytes) -> None:
@@ -81,15 +86,17 @@ class _Talk:
 
     def end(self) -> None:
         self._over = True
-        if self._socket is not None:
+        if self._held is not None:
             with contextlib.suppress(OSError):
-                self._socket.shutdown(socket.SHUT_RDWR)
+                self._held.shutdown(socket.SHUT_RDWR)
+            self._held.close()
 
     def connected(self, timeout: float) -> socket.socket:
-        self._socket = socket.create_connection((self._address, self._server.port), timeout)
+        made = socket.create_connection((self._address, self._server.port), timeout)
+        self._held = made.dup()
         if self._over:
-            self._socket.close()
-        return self._socket
+            self.end()
+        return made
 
     def _client(self) -> smtplib.SMTP:
         talk, context = self, self._context

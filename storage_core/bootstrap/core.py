@@ -179,6 +179,7 @@ class Opening:
         )
         self._trusted_web = GuardedWeb(Guard(configured_rules))
         self._named_web = GuardedWeb(Guard(self._provider_rules))
+        self._mail = SmtpMail(Guard(self._provider_rules))
         listens = make_url(settings.catalog).get_backend_name() == "postgresql"
         seconds, news = (NET_SECONDS, self.catalog.news) if listens else (BUS_SECONDS, None)
         self._bus = OutboxBus(self.catalog.events, self.catalog.last_event, seconds, news)
@@ -230,7 +231,7 @@ class Opening:
                 settings.audit_heads, settings.home, utc_now, self._trusted_web, home_id(settings.home)
             ),
             web=self._named_web,
-            mail=SmtpMail(Guard(self._provider_rules)),
+            mail=self._mail,
             now=utc_now,
             new_id=new_id,
             new_token=new_token,
@@ -255,6 +256,7 @@ class Opening:
         await self._bus.close()
         await self._trusted_web.close()
         await self._named_web.close()
+        self._mail.close()
         await self._engines.close()
         await self._queue.close()
         await self.catalog.close()

@@ -40,7 +40,8 @@ URL, SIGNING, PASSWORD = "url", "signing", "password"
 
 async def tell(uow: UnitOfWork, notice: Notice, now: datetime) -> None:
     """Put a notice on its way to every channel that hears it, in the transaction of what happened."""
-    async for channel in every(uow.channels, ()):
+    heard_by = Clause("tenant_id", Test.ANY_OF, tuple(dict.fromkeys((None, notice.tenant_id))))
+    async for channel in every(uow.channels, (heard_by,)):
         id = delivery_id(channel.id, notice.key)
         if channel.hears(notice) and await uow.deliveries.get(id) is None:
             await uow.deliveries.add(Delivery(id, channel.id, notice.tenant_id, notice, now, now, now))
@@ -93,6 +94,8 @@ class Notices(Service):
                 await self.send(channel, delivery.id, delivery.notice)
         except TimeoutError:
             await self._settle(delivery, f"It was not taken within {SEND_SECONDS} seconds.")
+        except ValueError as error:  # a text that no message can carry is this channel's trouble alone
+            await self._settle(delivery, f"It cannot be put into a message: {type(error).__name__}.")
         except StorageError as error:
             log.info("a notice to %s waits: %s", channel.name, error.detail)
             await self._settle(delivery, f"{error.detail} {error.hint}".strip())
@@ -132,7 +135,7 @@ class Notices(Service):
         if channel.server is None or channel.sender is None:
             raise Unreachable(f"The channel {channel.name!r} has no mail server.")
         message = EmailMessage()
-        message["Subject"] = notice.title
+        message["Subject"] = " ".join(notice.title.split())
         message["From"] = channel.sender
         message["To"] = ", ".join(channel.recipients)
         message["Date"] = format_datetime(notice.at)

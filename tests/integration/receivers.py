@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,14 +48,17 @@ class Post:
 
 @asynccontextmanager
 async def a_post_office(*, silent: bool = False) -> AsyncIterator[Post]:
-    """`silent`: it begins a line and never ends it."""
+    """`silent`: it begins a line and never ends it, a letter now and then."""
     office = Post()
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         sender, recipients = "", []
         if silent:
-            writer.write(b"220-")
-            await reader.read()
+            while not reader.at_eof():
+                writer.write(b"2")
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(0.05):
+                        await reader.read()
             office.left.set()
             writer.close()
             return
